@@ -1,0 +1,244 @@
+"""Journalled edits: passes change a model only through an Editor, so every change can be undone without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optc.compiler import ir
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rewrite that was made: the pass, the node at which, and where that node came from."""
+
+    owner: str
+    node: str
+    op_type: str
+    origin: ir.Origin
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One rewrite that was not made, and why."""
+
+    owner: str
+    rule: str
+    node: str
+    op_type: str
+    reason: str
+
+
+class Editor:
+    """Edits of one model, with their inverses in a journal.
+
+    `rollback(mark())` restores the state at the mark; nodes that were removed come back as the same objects.
+    Each rewrite is announced with `step(node)`, which counts it and answers whether it may be made: `limit` bounds the
+    count, so that a bisection finds the first harmful rewrite and passes know nothing of it (after LLVM's OptBisect).
+    """
+
+    def __init__(self, model: ir.Model, limit: int | None = None) -> None:
+        self.model = model
+        self.limit = limit
+        self.owner = ""
+        self.steps: list[Step] = []
+        self.refusals: list[Refusal] = []
+        self._journal: list[Callable[[], object]] = []
+        self._names = ir.used_names(model.graph)
+
+    def step(self, node: ir.Node) -> bool:
+        """Announce a rewrite at a node; False: leave it."""
+        if self.limit is not None and len(self.steps) >= self.limit:
+            return False
+        self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node)))
+        return True
+
+    def refuse(self, node: ir.Node, rule: str, reason: str) -> None:
+        """Note why a rule did not apply at a node where it nearly did (shown by `optc explain`)."""
+        self.refusals.append(Refusal(self.owner, rule, node.name or "", node.op_type, reason))
+
+    @property
+    def graph(self) -> ir.Graph:
+        return self.model.graph
+
+    def opset(self, domain: str = "") -> int:
+        """The imported version of a domain (0 where it is not imported)."""
+        return self.model.opset_imports.get(domain, 0)
+
+    def mark(self) -> int:
+        return len(self._journal)
+
+    def rollback(self, mark: int) -> None:
+        """Undo every edit made since the mark, newest first."""
+        while len(self._journal) > mark:
+            self._journal.pop()()
+
+    def _did(self, undo: Callable[[], object]) -> None:
+        self._journal.append(undo)
+
+    def fresh(self, hint: str) -> str:
+        """A name that no value or node has: the hint itself, or the hint with the smallest free number."""
+        name, number = hint, 0
+        while name in self._names:
+            number += 1
+            name = f"{hint}_{number}"
+        self._names.add(name)
+        self._did(lambda: self._names.discard(name))
+        return name
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Iterable[ir.Attr] = (),
+        *,
+        outputs: int = 1,
+        domain: str = "",
+        name: str,
+        sources: Iterable[ir.Node],
+    ) -> ir.Node:
+        """A new node, not inserted yet, with fresh names derived from `name`; its origin is that of `sources`, by this pass."""
+        if domain and domain not in self.model.opset_imports:
+            self.import_domain(domain)
+        made = ir.Node(domain, op_type, inputs, attributes, num_outputs=outputs, name=self.fresh(name))
+        for i, value in enumerate(made.outputs):
+            value.name = self.fresh(f"{made.name}_out" if outputs == 1 else f"{made.name}_out{i}")
+        ir.set_origin(made, ir.Origin.union(ir.origin(n) for n in sources).by(self.owner))
+        return made
+
+    def import_domain(self, domain: str, version: int = 1) -> None:
+        imports, before = self.model.opset_imports, self.model.opset_imports.get(domain)
+        imports[domain] = version
+        self._did(lambda: imports.__setitem__(domain, before) if before is not None else imports.pop(domain))
+
+    def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+        """Insert nodes, in order, before a node of a graph."""
+        graph = _graph_of(anchor)
+        graph.insert_before(anchor, nodes)
+        self._did(lambda: [_detach(graph, node) for node in reversed(nodes)])
+
+    def append(self, graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
+        graph.extend(nodes)
+        self._did(lambda: [_detach(graph, node) for node in reversed(nodes)])
+
+    def remove(self, node: ir.Node) -> None:
+        """Remove a node none of whose outputs is used."""
+        graph, inputs = _graph_of(node), tuple(node.inputs)
+        follower = ir.next_node(graph, node)
+        _detach(graph, node)
+
+        def undo() -> None:
+            for i, value in enumerate(inputs):
+                node.replace_input_with(i, value)
+            if follower is None:
+                graph.append(node)
+            else:
+                graph.insert_before(follower, node)
+
+        self._did(undo)
+
+    def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
+        before = node.inputs[index]
+        node.replace_input_with(index, value)
+        self._did(lambda: node.replace_input_with(index, before))
+
+    def set_output(self, graph: ir.Graph, index: int, value: ir.Value) -> None:
+        """Make `value` the graph's output at `index`. The caller keeps the interface: see `replace`."""
+        before = graph.outputs[index]
+        graph.outputs[index] = value
+        self._did(lambda: graph.outputs.__setitem__(index, before))
+
+    def replace(self, old: ir.Value, new: ir.Value) -> None:
+        """Let every use of `old` use `new`. Where `old` is a graph output, `new` must be free to take over its name."""
+        for use in old.uses():
+            self.set_input(use.node, use.idx, new)
+        graph = old.graph
+        if old.is_graph_output() and graph is not None:
+            name = old.name or ""
+            for i, value in enumerate(graph.outputs):
+                if value is old:
+                    self.set_output(graph, i, new)
+            self.rename(old, self.fresh(f"{name}_replaced"))
+            self.rename(new, name)
+
+    def rename(self, value: ir.Value, name: str) -> None:
+        before = value.name
+        value.name = name
+        self._names.add(name)
+        self._did(lambda: setattr(value, "name", before))
+
+    def initializer(self, array: ir.Array, hint: str, graph: ir.Graph | None = None) -> ir.Value:
+        """A new initializer of the main graph (or of `graph`), under a fresh name."""
+        graph = graph or self.graph
+        name = self.fresh(hint)
+        held = ir.tensor(array, name)
+        value = ir.Value(name=name, shape=ir.Shape(held.shape), type=ir.TensorType(held.dtype), const_value=held)
+        graph.register_initializer(value)
+        self._did(lambda: graph.initializers.pop(name))
+        return value
+
+    def remove_initializer(self, value: ir.Value) -> None:
+        """Remove an unused initializer."""
+        graph, name = value.graph, value.name
+        if graph is None or name is None:
+            raise ValueError(f"{value} is not an initializer of a graph")
+        del graph.initializers[name]
+        self._did(lambda: graph.register_initializer(value))
+
+    def set_attribute(self, node: ir.Node, name: str, attr: ir.Attr | None) -> None:
+        before = node.attributes.get(name)
+        _put(node, name, attr)
+        self._did(lambda: _put(node, name, before))
+
+    def set_type(self, value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
+        """Record what was learnt of a value. Not a change of the program: never done to graph inputs and outputs."""
+        before_type, before_shape = value.type, value.shape
+        value.type = ir.TensorType(dtype) if dtype is not None else None
+        value.shape = shape
+
+        def undo() -> None:
+            value.type, value.shape = before_type, before_shape
+
+        self._did(undo)
+
+    def set_origin(self, node: ir.Node, origin: ir.Origin) -> None:
+        before = dict(node.metadata_props)
+        ir.set_origin(node, origin)
+
+        def undo() -> None:
+            node.metadata_props.clear()
+            node.metadata_props.update(before)
+
+        self._did(undo)
+
+    def sort(self, graph: ir.Graph) -> None:
+        """Sort a graph topologically (stable)."""
+        before = list(graph)
+        graph.sort()
+
+        def undo() -> None:
+            graph.remove(before)
+            graph.extend(before)
+
+        self._did(undo)
+
+
+def _graph_of(node: ir.Node) -> ir.Graph:
+    graph = node.graph
+    if not isinstance(graph, ir.Graph):
+        raise ValueError(f"{ir.node_id(node)} is in no graph")
+    return graph
+
+
+def _detach(graph: ir.Graph, node: ir.Node) -> None:
+    for i in range(len(node.inputs)):
+        node.replace_input_with(i, None)
+    graph.remove(node)
+
+
+def _put(node: ir.Node, name: str, attr: Any) -> None:
+    if attr is None:
+        node.attributes.pop(name, None)
+    else:
+        node.attributes[name] = attr

@@ -1,0 +1,107 @@
+"""Generated inputs: random feeds that respect dtypes, index bounds, masks and dimensions. They prove less than real data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+
+from optc.compiler import ir
+from optc.compiler.diagnostics import UserError
+from optc.compiler.numerics import Array
+from optc.compiler.reference import Reference
+
+SIZES = (32, 64, 48, 224, 16, 8, 128, 4, 1)
+"""Tried in turn for dimensions that are free, until the model runs."""
+BATCH = 2
+
+
+def generate(model: ir.Model, samples: int = 2, seed: int = 0, sizes: Mapping[str, int] | None = None) -> list[dict[str, Array]]:
+    """Feeds for a model. `sizes` binds symbolic dimensions; others are bound to sizes with which the model runs."""
+    bound = dict(sizes or {})
+    free = [d for d in _free(model.graph) if d not in bound]
+    if free:
+        bound.update(_search(model, free, bound, seed))
+    rng = np.random.default_rng(seed)
+    return [feeds(model.graph, bound, rng) for _ in range(samples)]
+
+
+def feeds(graph: ir.Graph, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
+    """One random feed for each graph input, with every symbolic dimension bound."""
+    return {v.name or "": _random(v, [_size(d, sizes) for d in v.shape or ()], rng) for v in graph.inputs}
+
+
+def _free(graph: ir.Graph) -> dict[str, bool]:
+    """Symbolic dimensions of the inputs, in order, and whether each leads a shape (a batch, most likely)."""
+    found: dict[str, bool] = {}
+    for value in graph.inputs:
+        for axis, dim in enumerate(value.shape or ()):
+            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
+                found.setdefault(dim.value, axis == 0)
+    return found
+
+
+def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int:
+    return dim if isinstance(dim, int) else sizes[str(dim.value)]
+
+
+def _search(model: ir.Model, free: Sequence[str], bound: Mapping[str, int], seed: int) -> dict[str, int]:
+    reference, leading = Reference(model), _free(model.graph)
+    last: UserError | None = None
+    for candidate in _candidates(free, leading):
+        try:
+            reference.run(feeds(model.graph, {**bound, **candidate}, np.random.default_rng(seed)))
+        except UserError as error:
+            last = error
+        else:
+            return candidate
+    raise UserError(
+        f"found no sizes for the dimensions {', '.join(free)} with which the model runs",
+        lines=last.lines if last else (),
+        hint="fix them with --shape NAME=1x3x224x224",
+    )
+
+
+def _candidates(free: Sequence[str], leading: Mapping[str, bool]) -> Iterator[dict[str, int]]:
+    """Batches first at BATCH, then at 1; other dimensions all alike first, then (for two and less) every combination."""
+    others = [d for d in free if not leading[d]]
+    for batch in (BATCH, 1):
+        base = {d: batch for d in free if leading[d]}
+        for size in SIZES:
+            yield {**base, **dict.fromkeys(others, size)}
+    if 0 < len(others) <= 2:
+        for combination in product(SIZES, repeat=len(others)):
+            yield {**{d: 1 for d in free if leading[d]}, **dict(zip(others, combination, strict=True))}
+
+
+def _random(value: ir.Value, shape: list[int], rng: np.random.Generator) -> Array:
+    if value.dtype is None or value.dtype == ir.DataType.STRING:
+        return np.full(shape, "a", dtype=object)
+    dtype = value.dtype.numpy()
+    if value.dtype == ir.DataType.BOOL:
+        return rng.random(shape) < 0.5
+    if value.dtype.is_integer():
+        if value.dtype.bitwidth == 8:  # quantized data
+            return rng.integers(-128 if value.dtype.is_signed() else 0, 128, shape).astype(dtype)
+        return rng.integers(0, _index_bound(value), shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def _index_bound(value: ir.Value, depth: int = 8) -> int:
+    """One more than the largest integer that fits everything this value indexes; 2 (a mask) where it indexes nothing."""
+    bounds = []
+    for node, position in value.uses():
+        if ir.standard(node, "Gather", "GatherElements") and position == 1 and node.inputs[0] is not None:
+            shape, axis = node.inputs[0].shape, int(ir.attribute(node, "axis", 0))
+            if shape is not None and isinstance(shape[axis], int):
+                bounds.append(int(shape[axis]))
+        elif ir.standard(node, "OneHot") and position == 0:
+            depth_value = ir.const(node.inputs[1])
+            bounds.append(int(depth_value.ravel()[0]) if depth_value is not None else 2)
+        elif depth and ir.standard(node, "Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice") and position == 0:
+            out = node.outputs[0]
+            if out.dtype is not None and out.dtype.is_integer() and out.uses():
+                found = _index_bound(out, depth - 1)
+                bounds += [found] if found != 2 else []
+    return min(bounds, default=2)

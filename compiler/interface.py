@@ -1,0 +1,110 @@
+"""The interface of a source model: its anonymous dimensions named, `--shape` applied, the types of its values inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+import onnx.shape_inference
+from onnx import GraphProto, ModelProto, TensorProto
+
+from optc.compiler.diagnostics import UserError, nearest
+
+ANONYMOUS = ("", "?")
+BIG = 1 << 16
+"""Initializers above this many bytes are not shown to shape inference, which copies what it is given."""
+
+Shapes = Mapping[str, tuple[int | str, ...]]
+
+
+def name_dimensions(graph: GraphProto) -> None:
+    """Dimensions without a name (absent, -1, '?') are different unknowns: each gets a name of its own."""
+    for value in graph.input:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if (not dim.HasField("dim_value") and dim.dim_param in ANONYMOUS) or dim.dim_value < 0:
+                dim.dim_param = f"{value.name}_d{axis}"
+    for value in graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if (not dim.HasField("dim_value") and dim.dim_param in ANONYMOUS) or dim.dim_value < 0:
+                dim.ClearField("value")
+
+
+def fix_shapes(graph: GraphProto, shapes: Shapes, place: str) -> None:
+    inputs = {v.name: v for v in graph.input}
+    bound: dict[str, int | str] = {}
+    for name, shape in shapes.items():
+        if name not in inputs:
+            raise UserError(f"--shape names the input '{name}', which the model does not have", place=place, hint=nearest(name, inputs))
+        tensor = inputs[name].type.tensor_type
+        if not tensor.HasField("shape"):
+            for _ in shape:
+                tensor.shape.dim.add()
+        if len(tensor.shape.dim) != len(shape):
+            raise UserError(f"--shape gives '{name}' {len(shape)} dimensions, the model {len(tensor.shape.dim)}", place=place)
+        for axis, (dim, wanted) in enumerate(zip(tensor.shape.dim, shape, strict=True)):
+            if dim.HasField("dim_value") and dim.dim_value != wanted:
+                raise UserError(f"dimension {axis} of '{name}' is {dim.dim_value} in the model, --shape says {wanted}", place=place)
+            if dim.dim_param:
+                if bound.setdefault(dim.dim_param, wanted) != wanted:
+                    raise UserError(f"--shape makes dimension '{dim.dim_param}' both {bound[dim.dim_param]} and {wanted}", place=place)
+            _set_dim(dim, wanted)
+    for value in graph.input:  # a name that was fixed in one input is fixed in all
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in bound:
+                _set_dim(dim, bound[dim.dim_param])
+    for value in graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.ClearField("value")
+    del graph.value_info[:]
+
+
+def _set_dim(dim: onnx.TensorShapeProto.Dimension, wanted: int | str) -> None:
+    if isinstance(wanted, int):
+        dim.dim_value = wanted
+    else:
+        dim.dim_param = wanted
+
+
+def infer_types(proto: ModelProto, place: str) -> None:
+    """ONNX's shape inference over the model without its weights; what it finds inconsistent is the user's error."""
+    for value in proto.graph.input:
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape") and value.name not in {t.name for t in proto.graph.initializer}:
+            raise UserError(f"input '{value.name}' has no shape", place=place, hint=f"give it one: --shape {value.name}=1x3x224x224")
+    skeleton = ModelProto()
+    skeleton.CopyFrom(proto) if proto.ByteSize() < BIG else _copy_without_weights(proto, skeleton)
+    skeleton.ir_version = max(skeleton.ir_version, 4)  # before version 4 every weight had to be an input
+    try:
+        inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise UserError("the shapes or types of the model contradict each other", place=place, lines=_brief(str(error))) from error
+    for old, new in zip(proto.graph.output, inferred.graph.output, strict=True):
+        if old.type.HasField("tensor_type") or not old.type.WhichOneof("value"):
+            old.type.CopyFrom(new.type)
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(inferred.graph.value_info)
+
+
+def _copy_without_weights(proto: ModelProto, into: ModelProto) -> None:
+    into.ir_version = proto.ir_version
+    into.opset_import.extend(proto.opset_import)
+    into.functions.extend(proto.functions)
+    into.graph.name = proto.graph.name
+    into.graph.input.extend(proto.graph.input)
+    into.graph.output.extend(proto.graph.output)
+    into.graph.value_info.extend(proto.graph.value_info)
+    weights = {t.name: t for t in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.ByteSize() > BIG and node.attribute[0].HasField("t"):
+            weights[node.output[0]] = node.attribute[0].t
+        else:
+            into.graph.node.add().CopyFrom(node)
+    for name, tensor in weights.items():
+        if tensor.ByteSize() <= BIG and tensor.data_location != TensorProto.EXTERNAL:
+            into.graph.initializer.add().CopyFrom(tensor)
+        else:
+            into.graph.initializer.add(name=name, data_type=tensor.data_type, dims=tensor.dims)
+
+
+def _brief(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()][:6]

@@ -1,0 +1,200 @@
+"""The only door to onnx-ir: the model, its parts, and what optc adds to them (constants, origins, fresh names).
+
+Everything else says `from optc.compiler import ir`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir
+from onnx_ir import (
+    Attr,
+    AttributeType,
+    DataType,
+    Function,
+    Graph,
+    Model,
+    Node,
+    Shape,
+    SymbolicDim,
+    Tensor,
+    TensorType,
+    Value,
+    from_proto,
+    to_proto,
+)
+
+__all__ = [
+    "DOMAIN",
+    "Array",
+    "Attr",
+    "AttributeType",
+    "DataType",
+    "Function",
+    "Graph",
+    "Model",
+    "Node",
+    "Origin",
+    "Shape",
+    "SymbolicDim",
+    "Tensor",
+    "TensorType",
+    "Value",
+    "all_graphs",
+    "attribute",
+    "bodies",
+    "const",
+    "const_tensor",
+    "convert_attribute",
+    "count_nodes",
+    "from_proto",
+    "next_node",
+    "node_id",
+    "origin",
+    "schema",
+    "set_origin",
+    "standard",
+    "tensor",
+    "to_proto",
+    "used_names",
+]
+
+convert_attribute = onnx_ir.convenience.convert_attribute
+
+Array = npt.NDArray[Any]
+
+DOMAIN = "optc"
+"""The domain of operators that standard ONNX cannot express in one node; see ops.py."""
+
+_ORIGIN = "optc.origin"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a node comes from: the names of source nodes and the passes that made it, both in order of first appearance."""
+
+    sources: tuple[str, ...]
+    passes: tuple[str, ...] = ()
+
+    def by(self, name: str) -> Origin:
+        return Origin(self.sources, tuple(dict.fromkeys((*self.passes, name))))
+
+    @staticmethod
+    def union(origins: Iterable[Origin]) -> Origin:
+        parts = list(origins)
+        return Origin(
+            tuple(dict.fromkeys(s for o in parts for s in o.sources)), tuple(dict.fromkeys(p for o in parts for p in o.passes))
+        )
+
+
+def origin(node: Node) -> Origin:
+    """The node's origin; a node that no pass touched is its own source."""
+    text = node.metadata_props.get(_ORIGIN)
+    if text is None:
+        return Origin((node.name or "",))
+    sources, passes = json.loads(text)
+    return Origin(tuple(sources), tuple(passes))
+
+
+def set_origin(node: Node, value: Origin) -> None:
+    """Recorded in the node's metadata_props, so that it survives saving."""
+    node.metadata_props[_ORIGIN] = json.dumps([value.sources, value.passes], separators=(",", ":"))
+
+
+def const_tensor(value: Value | None) -> onnx_ir.TensorProtocol | None:
+    """The tensor behind an initializer or a Constant node, bytes not read yet; None for anything that is computed or fed."""
+    if value is None:
+        return None
+    producer = value.producer()
+    if producer is not None:
+        attr = producer.attributes.get("value") if producer.op_type == "Constant" and producer.domain == "" else None
+        return attr.as_tensor() if attr is not None and attr.type == AttributeType.TENSOR else None
+    return value.const_value if value.is_initializer() and not value.is_graph_input() else None
+
+
+def const(value: Value | None) -> Array | None:
+    """The array of a constant value (see const_tensor), or None. Do not write into it."""
+    found = const_tensor(value)
+    return None if found is None else found.numpy()
+
+
+def tensor(array: Array, name: str | None = None) -> Tensor:
+    """An IR tensor around an array, without a copy where it is contiguous. Zero-dimensional arrays stay so."""
+    array = np.asarray(array)
+    return Tensor(array if array.flags.c_contiguous else np.ascontiguousarray(array), name=name)
+
+
+def standard(node: Node, *op_types: str) -> bool:
+    """Whether the node is one of the given operators of the standard domain."""
+    return node.domain in ("", "ai.onnx") and node.op_type in op_types
+
+
+def schema(node: Node, opset: int) -> onnx.defs.OpSchema | None:
+    """The ONNX schema of a standard operator at an opset; None for other domains or unknown operators."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    try:
+        return onnx.defs.get_schema(node.op_type, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def attribute(node: Node, name: str, default: Any = None) -> Any:
+    """The Python value of an attribute: int, float, str, tuple, array; `default` where it is absent."""
+    attr = node.attributes.get(name)
+    if attr is None:
+        return default
+    if attr.type == AttributeType.TENSOR:
+        return attr.as_tensor().numpy()
+    return tuple(attr.value) if isinstance(attr.value, list | tuple) else attr.value
+
+
+def bodies(node: Node) -> Iterator[Graph]:
+    """The graphs held in a node's attributes (If, Loop, Scan)."""
+    for attr in node.attributes.values():
+        if attr.type == AttributeType.GRAPH:
+            yield attr.as_graph()
+        elif attr.type == AttributeType.GRAPHS:
+            yield from attr.as_graphs()
+
+
+def all_graphs(graph: Graph) -> Iterator[Graph]:
+    """The graph and, depth first, every body in it."""
+    yield graph
+    for node in graph:
+        for body in bodies(node):
+            yield from all_graphs(body)
+
+
+def count_nodes(model: Model) -> int:
+    """Nodes of the main graph and of all bodies, Constant nodes included."""
+    return sum(len(graph) for graph in all_graphs(model.graph))
+
+
+def used_names(graph: Graph) -> set[str]:
+    """Every name of a value or node in the graph and its bodies."""
+    names: set[str | None] = set()
+    for g in all_graphs(graph):
+        names.update(v.name for v in (*g.inputs, *g.initializers.values()))
+        for node in g:
+            names.add(node.name)
+            names.update(v.name for v in node.outputs)
+    return {n for n in names if n}
+
+
+def next_node(graph: Graph, node: Node) -> Node | None:
+    """The node that follows in list order. onnx-ir 1.1 has no public way to ask in constant time."""
+    box: Any = graph._nodes._value_ids_to_boxes[id(node)]
+    return box.next.value  # type: ignore[no-any-return]
+
+
+def node_id(node: Node) -> str:
+    """How messages name a node: its name and operator."""
+    domain = f"{node.domain}." if node.domain else ""
+    return f"'{node.name}' ({domain}{node.op_type})"

@@ -1,0 +1,90 @@
+"""Numerical contracts, and how two sets of outputs are compared under one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-4
+"""Largest relative error that REASSOCIATED allows (onnxruntime's own optimizations: 6e-7 to 5e-5 on real models)."""
+
+Array = NDArray[Any]
+Outputs = Mapping[str, Array]
+
+
+class Numerics(Enum):
+    """What a pass promises of the model's outputs."""
+
+    BITWISE = "bitwise"
+    """Identical outputs."""
+    REASSOCIATED = "reassociated"
+    """Float rounding only: relative error max|a-b| / max|a| of each output over all samples at most TOLERANCE."""
+    LOSSY = "lossy"
+    """Bounded by an option of the pass and by budgets."""
+
+    def weaker(self, other: Numerics) -> Numerics:
+        order = list(Numerics)
+        return max(self, other, key=order.index)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The worst output of a comparison: `error` is relative; `problem` says what no error can express (NaN, shape)."""
+
+    output: str
+    error: float
+    l2: float
+    problem: str = ""
+
+    def meets(self, numerics: Numerics, tolerance: float = TOLERANCE) -> bool:
+        if self.problem:
+            return False
+        return self.error == 0.0 if numerics is Numerics.BITWISE else self.error <= tolerance
+
+    def __str__(self) -> str:
+        return f"output '{self.output}': {self.problem or f'relative error {self.error:.2e}'}"
+
+
+def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> Comparison:
+    """The worst output over all samples. Both sequences hold one mapping a sample."""
+    worst = Comparison("", 0.0, 0.0)
+    for name in reference[0] if reference else ():
+        found = _compare_output(name, [r[name] for r in reference], [a.get(name) for a in actual])
+        if (bool(found.problem), found.error) > (bool(worst.problem), worst.error) or not worst.output:
+            worst = found
+    return worst
+
+
+def _compare_output(name: str, reference: list[Array], actual: list[Array | None]) -> Comparison:
+    scale = difference = square = square_difference = 0.0
+    for a, b in zip(reference, actual, strict=True):
+        if b is None:
+            return Comparison(name, np.inf, np.inf, "is missing")
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return Comparison(name, np.inf, np.inf, f"is {b.dtype}{list(b.shape)}, expected {a.dtype}{list(a.shape)}")
+        if a.dtype.kind in "OSU":
+            if not np.array_equal(a, b):
+                return Comparison(name, np.inf, np.inf, "has other strings")
+            continue
+        x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+        if not np.array_equal(np.isnan(x), np.isnan(y)):
+            return Comparison(name, np.inf, np.inf, "has NaN in other places")
+        infinite = np.isinf(x) | np.isinf(y)
+        if not np.array_equal(x[infinite], y[infinite]):
+            return Comparison(name, np.inf, np.inf, "has infinities in other places or of another sign")
+        fine = np.isfinite(x)
+        x, y = x[fine], y[fine]
+        if x.size:
+            scale, difference = max(scale, float(np.abs(x).max())), max(difference, float(np.abs(x - y).max()))
+            square, square_difference = square + float(x @ x), square_difference + float((x - y) @ (x - y))
+    return Comparison(name, _ratio(difference, scale), float(np.sqrt(_ratio(square_difference, square))))
+
+
+def _ratio(part: float, whole: float) -> float:
+    return 0.0 if part == 0 else part / whole if whole else np.inf

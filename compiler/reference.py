@@ -1,0 +1,68 @@
+"""The reference: what a model means, by onnxruntime with optimizations off, or by onnx's own evaluator where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+import onnx.reference
+
+from optc.compiler import ir, ops
+from optc.compiler.diagnostics import UserError
+from optc.compiler.numerics import Array
+
+LIMIT = 1 << 31
+"""A protobuf message cannot be larger."""
+
+
+class Reference:
+    """A model made ready to run by its definition. Raises UserError where neither executor takes it."""
+
+    def __init__(self, model: ir.Model | onnx.ModelProto, threads: int = 2) -> None:
+        proto = model if isinstance(model, onnx.ModelProto) else standard_proto(model)
+        self._names = [v.name for v in proto.graph.output]
+        self._run = _onnxruntime(proto, threads) or _evaluator(proto)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name. Raises UserError with the executor's words where the feeds do not fit."""
+        return dict(zip(self._names, self._run(dict(feeds)), strict=True))
+
+    def run_all(self, samples: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+        return [self.run(feeds) for feeds in samples]
+
+
+def standard_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model as a protobuf that any runtime takes: `optc` operators come with the functions that define them."""
+    copy = model.clone()
+    ops.attach(copy)
+    return ir.to_proto(copy)
+
+
+def _onnxruntime(proto: onnx.ModelProto, threads: int) -> Any:
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    try:
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.NotImplemented, errors.InvalidGraph, errors.InvalidArgument, errors.RuntimeException):
+        return None  # the evaluator decides
+
+    def run(feeds: dict[str, Array]) -> Any:
+        try:
+            return session.run(None, feeds)
+        except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
+            raise UserError("the reference executor refuses these inputs", lines=str(error).splitlines()[:3]) from error
+
+    return run
+
+
+def _evaluator(proto: onnx.ModelProto) -> Any:
+    try:
+        evaluator = onnx.reference.ReferenceEvaluator(proto)
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        raise UserError("neither onnxruntime nor onnx's evaluator can run the model", lines=str(error).splitlines()[:3]) from error
+    return lambda feeds: evaluator.run(None, feeds)

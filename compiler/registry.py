@@ -1,0 +1,40 @@
+"""What there is: built-in passes and targets from two literal tables, others from entry points, all loaded when used."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from optc.compiler.diagnostics import UserError, nearest
+
+GROUPS = {"pass": "optc.passes", "target": "optc.targets"}
+TABLES = {"pass": "PASSES", "target": "TARGETS"}
+
+
+def names(kind: str) -> dict[str, str]:
+    """Name -> 'module:attribute' of every 'pass' or 'target', built-in ones first. A name given twice is an error."""
+    table: dict[str, str] = dict(getattr(importlib.import_module(GROUPS[kind]), TABLES[kind]))
+    for entry in sorted(entry_points(group=GROUPS[kind]), key=lambda e: (e.name, e.value)):
+        if entry.name in table and table[entry.name] != entry.value:
+            raise UserError(
+                f"two {kind}s are named '{entry.name}'",
+                place=f"{table[entry.name]} and {entry.value} (entry point group '{GROUPS[kind]}')",
+                hint="uninstall one of the two packages, or ask its author for another name",
+            )
+        table[entry.name] = entry.value
+    return table
+
+
+def find(kind: str, name: str, *, source: str = "", span: tuple[int, int] | None = None) -> Any:
+    """The class registered under a name. `source` and `span` place the caret when there is none."""
+    table = names(kind)
+    if name not in table:
+        raise UserError(f"unknown {kind} '{name}'", source=source, span=span, hint=nearest(name, table))
+    module, _, attribute = table[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{kind} '{name}' cannot be loaded: {error}", place=table[name], hint=f"install what provides '{error.name}'"
+        ) from error

@@ -1,0 +1,247 @@
+"""Rewriting: rules indexed by the operator at their root, applied to a fixed point over a graph and its bodies."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optc.compiler import ir
+from optc.compiler.diagnostics import InternalError
+from optc.compiler.edit import Editor
+from optc.compiler.pattern import Const, Match, Matcher, PatternBuilder, trace
+from optc.compiler.pipeline import Pass
+from optc.compiler.shapes import infer_node
+
+__all__ = ["Builder", "Const", "PatternBuilder", "Refuse", "RewritePass", "Rule", "apply_rules"]
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Returned by a rewrite that matched but must not happen, with the reason for `optc explain`."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern function `(op, x, w: Const, ...)` and a rewrite function that takes `op` and any of the bound names.
+
+    In `rewrite` variables are values (`Const` ones arrays), names of nodes are nodes, and `op` builds nodes: arrays become
+    initializers. It returns what replaces the pattern's outputs (value or array, a tuple for several), None or a Refuse.
+    """
+
+    name: str
+    pattern: Callable[..., Any]
+    rewrite: Callable[..., Any]
+
+
+class RewritePass(Pass):
+    """A pass that is one rule, written as two methods `pattern` and `rewrite`, or several: then override `rules`."""
+
+    def rules(self) -> Sequence[Rule]:
+        mine: Any = self
+        return (Rule(self.name, mine.pattern, mine.rewrite),)
+
+    def run(self, edit: Editor) -> None:
+        apply_rules(edit, self.rules())
+
+
+class Builder:
+    """`op` in a rewrite: makes nodes whose origin is the match. `op.Split(x, outputs=2, axis=1)` returns a tuple."""
+
+    def __init__(self, edit: Editor, match: Match, arrays: dict[int, ir.Value], domain: str = "", made: list[ir.Node] | None = None) -> None:
+        self._edit, self._match, self._arrays, self._domain = edit, match, arrays, domain
+        self._held: list[Any] = []  # arrays are known by identity, so they must stay alive
+        self.made: list[ir.Node] = [] if made is None else made
+
+    def domain(self, name: str) -> Builder:
+        return Builder(self._edit, self._match, self._arrays, name, self.made)
+
+    def value(self, held: Any, hint: str) -> ir.Value | None:
+        """A value as it is; an array as an initializer (the one it came from, where it came from one)."""
+        if held is None or isinstance(held, ir.Value):
+            return held
+        if id(held) not in self._arrays:
+            self._held.append(held)
+            self._arrays[id(held)] = self._edit.initializer(np.asarray(held), hint)
+        return self._arrays[id(held)]
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        def build(*inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+            root = self._match.roots[0].producer()
+            name = (root.name if root is not None else None) or op_type
+            values = [self.value(held, f"{name}_{i}") for i, held in enumerate(inputs)]
+            attrs = [a if isinstance(a, ir.Attr) else ir_attr(k, a) for k, a in attributes.items() if a is not None]
+            node = self._edit.node(
+                op_type, values, attrs, outputs=outputs, domain=self._domain, name=name, sources=self._match.nodes.values()
+            )
+            self.made.append(node)
+            return node.outputs[0] if outputs == 1 else tuple(node.outputs)
+
+        return build
+
+
+def ir_attr(name: str, value: Any) -> ir.Attr:
+    """A Python value as an attribute (int, float, str, sequences of them, an array as a tensor)."""
+    return ir.convert_attribute(name, ir.tensor(value) if isinstance(value, np.ndarray) else value)
+
+
+@dataclass
+class _Compiled:
+    rule: Rule
+    matcher: Matcher
+    takes: tuple[str, ...]
+
+
+def apply_rules(edit: Editor, rules: Iterable[Rule]) -> None:
+    """Apply rules everywhere until none applies; each rewrite is one `edit.step`."""
+    index: dict[tuple[str, str], list[_Compiled]] = {}
+    for rule in rules:
+        matcher = Matcher(trace(rule.pattern), edit.opset())
+        takes = tuple(n for n in inspect.signature(rule.rewrite).parameters if n not in ("self", "op"))
+        index.setdefault(matcher.root, []).append(_Compiled(rule, matcher, takes))
+    work = deque(node for graph in ir.all_graphs(edit.graph) for node in graph)
+    queued = {id(n) for n in work}
+    budget = 1000 + 50 * len(work)
+    while work:
+        node = work.popleft()
+        queued.discard(id(node))
+        touched = _first_that_applies(edit, index.get((node.domain if node.domain != "ai.onnx" else "", node.op_type), ()), node)
+        for again in touched:
+            if id(again) not in queued:
+                queued.add(id(again))
+                work.append(again)
+        budget -= bool(touched)
+        if budget < 0:
+            raise InternalError(f"the rules of '{edit.owner}' reach no fixed point", place=f"node {ir.node_id(node)}")
+
+
+def _first_that_applies(edit: Editor, rules: Sequence[_Compiled], node: ir.Node) -> Sequence[ir.Node]:
+    for compiled in rules if node.graph is not None else ():
+        reason = ""
+        for match in compiled.matcher.match(node):
+            result = _rewrite(edit, compiled, match)
+            if not isinstance(result, Refuse):
+                return result
+            reason = result.reason
+        edit.refuse(node, compiled.rule.name, reason or compiled.matcher.reason)
+    return ()
+
+
+def _rewrite(edit: Editor, compiled: _Compiled, match: Match) -> Sequence[ir.Node] | Refuse:
+    """Make one rewrite; the nodes to look at again, or why not."""
+    root = match.roots[0].producer()
+    if root is None:
+        raise InternalError("a match without a root")
+    why = _escapes(match, root)
+    if why:
+        return Refuse(why)
+    mark, arrays = edit.mark(), {}
+    bound: dict[str, Any] = dict(match.named)
+    for name, value in match.values.items():
+        is_const = isinstance(value, ir.Value) and name in compiled.takes and _is_const(compiled, name)
+        bound[name] = ir.const(value) if is_const else value
+        if is_const and value is not None:
+            arrays[id(bound[name])] = value
+    op = Builder(edit, match, arrays)
+    result = compiled.rule.rewrite(op, **{n: bound[n] for n in compiled.takes})
+    refused = result if isinstance(result, Refuse) else Refuse("") if result is None else None
+    results = result if isinstance(result, tuple) else (result,)
+    if refused is None and len(results) != len(match.roots):
+        raise InternalError(f"rule '{compiled.rule.name}' returned {len(results)} values for {len(match.roots)} outputs")
+    if refused is None:
+        values = [op.value(r, f"{root.name}_{i}") for i, r in enumerate(results)]
+        refused = _keep_interface(op, match, values)
+    if refused is not None or not edit.step(root):
+        for made in op.made:
+            for i in range(len(made.inputs)):
+                made.replace_input_with(i, None)
+        edit.rollback(mark)
+        return refused or Refuse("beyond the bisection limit")
+    try:
+        return _commit(edit, match, root, op.made, values)
+    except _CycleError:
+        edit.rollback(mark)
+        edit.steps.pop()
+        return Refuse("the result would depend on itself")
+
+
+class _CycleError(Exception):
+    pass
+
+
+def _is_const(compiled: _Compiled, name: str) -> bool:
+    return any(v.name == name and v.const for v in compiled.matcher.variables)
+
+
+def _escapes(match: Match, root: ir.Node) -> str:
+    """Why the match may not be replaced: something inside it is seen from outside, or it crosses graphs."""
+    inside = set(match.nodes.values())
+    for node in inside:
+        if node.graph is not root.graph:
+            return f"{ir.node_id(node)} is in another graph"
+        for value in node.outputs:
+            if any(value is r for r in match.roots):
+                continue
+            if value.is_graph_output():
+                return f"'{value.name}' is also an output of the graph"
+            for user in value.consumers():
+                if user not in inside:
+                    return f"'{value.name}' is also used by {ir.node_id(user)}"
+    return ""
+
+
+def _keep_interface(op: Builder, match: Match, values: list[ir.Value | None]) -> Refuse | None:
+    """A graph output keeps its name: what is not made here, or is an output twice, goes through an Identity."""
+    taken: set[int] = set()
+    for i, (old, new) in enumerate(zip(match.roots, values, strict=True)):
+        if new is None:
+            return Refuse("no value for an output")
+        if old.is_graph_output() and (new.producer() not in op.made or id(new) in taken):
+            producer = old.producer()
+            if producer is not None and ir.standard(producer, "Identity"):
+                return Refuse(f"'{old.name}' is an output of the graph and keeps its name")
+            values[i] = op.domain("").Identity(new)
+        taken.add(id(values[i]))
+    return None
+
+
+def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], values: list[ir.Value | None]) -> Sequence[ir.Node]:
+    graph, inside = root.graph, list(match.nodes.values())
+    around = [p for n in inside for v in n.inputs if v is not None and (p := v.producer()) is not None and p not in inside]
+    inputs = [v for n in inside for v in n.inputs if v is not None]
+    edit.insert_before(root, made)
+    for node in made:
+        infer_node(edit, node)
+    for old, new in zip(match.roots, values, strict=True):
+        if new is None or old is new:
+            continue
+        fresh, name = new.producer() in made, old.name or ""
+        if fresh:  # it stands for the same value: type and name go with it
+            edit.set_type(new, old.dtype or new.dtype, old.shape or new.shape)
+        edit.replace(old, new)
+        if fresh and new.name != name:
+            edit.rename(old, edit.fresh(f"{name}_replaced"))
+            edit.rename(new, name)
+    while inside:
+        dead = [n for n in inside if not any(v.uses() or v.is_graph_output() for v in n.outputs)]
+        if not dead:
+            raise InternalError(f"the outputs of {ir.node_id(root)} are still used after its rewrite")
+        for node in dead:
+            edit.remove(node)
+            inside.remove(node)
+    for value in dict.fromkeys(inputs):
+        if value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+            edit.remove_initializer(value)
+    if len(match.roots) > 1 and isinstance(graph, ir.Graph):
+        try:
+            edit.sort(graph)
+        except ValueError as error:
+            raise _CycleError from error
+    users = [c for v in values if v is not None for c in v.consumers()]
+    return [n for n in dict.fromkeys((*made, *users, *around)) if n.graph is not None] or [root]

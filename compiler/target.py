@@ -1,0 +1,78 @@
+"""What a target is: it names the passes it wants, says what it can do, and turns a model into an artifact that its engine runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from optc.compiler import options, registry
+from optc.compiler.numerics import Array
+
+if TYPE_CHECKING:  # a bundle is loaded and run without onnx-ir
+    from optc.compiler import ir
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a target can do. Empty sets mean: anything."""
+
+    operators: frozenset[str] = frozenset()
+    dtypes: frozenset[str] = frozenset()
+    layouts: tuple[str, ...] = ()
+    instructions: frozenset[str] = frozenset()
+    vector_bits: int = 0
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a target made of a model.
+
+    `files` go into the bundle as they are; `weights` are stored once each, by content, and memory-mapped at load;
+    `program` is JSON for the engine; `notes` are for people: every fallback that was taken, with the nodes.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    program: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """A loaded program. `run` is called from many threads at once, with feeds that were checked; the caller owns the outputs."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]: ...
+
+
+class Target(ABC):
+    """Subclasses are frozen dataclasses; their fields are the options: `cpu{mcpu=znver4}`."""
+
+    name: ClassVar[str]
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    def pipeline(self) -> str:
+        """The passes this target wants, as pipeline text; they run on its own copy of the model."""
+        return ""
+
+    @abstractmethod
+    def build(self, model: ir.Model) -> Artifact: ...
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> Engine:
+        """The engine of an artifact of this target. Imports nothing that only the compiler needs."""
+
+    def __str__(self) -> str:
+        return options.spell(self.name, self)
+
+    @staticmethod
+    def parse(text: str) -> Target:
+        """`cpu{mcpu=znver4}`; UserError with a caret for what is unknown."""
+        item = options.split(text, "target")[0]
+        cls: type[Target] = registry.find("target", item.name, source=text, span=item.span)
+        values, spans = {k: v for k, (v, _) in item.options.items()}, {k: s for k, (_, s) in item.options.items()}
+        return options.construct(cls, values, place=f"target '{item.name}'", source=text, spans=spans)

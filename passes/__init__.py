@@ -1,0 +1,16 @@
+"""Passes, one a file, grouped by what they do. This table is all there is to register: name -> where it is."""
+
+PASSES = {
+    "infer-shapes": "optc.passes.cleanup.infer_shapes:InferShapes",
+    "canonicalize": "optc.passes.cleanup.canonicalize:Canonicalize",
+    "fold-constants": "optc.passes.cleanup.fold_constants:FoldConstants",
+    "eliminate-dead": "optc.passes.cleanup.eliminate_dead:EliminateDead",
+    "share-subexpressions": "optc.passes.cleanup.share_subexpressions:ShareSubexpressions",
+    "fuse-conv-bn": "optc.passes.fusion.conv_bn:FuseConvBatchNorm",
+    "fuse-matmul-add": "optc.passes.fusion.matmul_add:FuseMatMulAdd",
+    "fuse-gelu": "optc.passes.fusion.gelu:FuseGelu",
+    "quantize-weights": "optc.passes.precision.quantize_weights:QuantizeWeights",
+    "prune-weights": "optc.passes.pruning.prune_weights:PruneWeights",
+    "share-weights": "optc.passes.sharing.share_weights:ShareWeights",
+    "channels-last": "optc.passes.layout.channels_last:ChannelsLast",
+}

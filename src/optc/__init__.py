@@ -1,0 +1,1 @@
+"""optc: an optimizing compiler for trained models."""

@@ -1,0 +1,104 @@
+"""From a model to a native library: lower, fuse, schedule, plan memory, generate code, link."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tvm
+from tvm import relax
+
+from optc.compiler import ir
+from optc.compiler.diagnostics import InternalError, UserError
+from optc.compiler.target import Artifact
+from optc.targets.tvm.lower import lower
+from optc.targets.tvm.schedule import PASS_CONFIG, schedule_module
+
+if TYPE_CHECKING:
+    from optc.targets.tvm.machine import Machine
+
+_VIEWS = ["relax.reshape"]  # left to the runtime: a reshape copies nothing
+
+
+def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
+    """The library (at bundle path `library`), its weights, and what the engine must know. Equal models give equal bytes."""
+    lowered = lower(model, machine)
+    threads = machine.cores
+    target = tvm.target.Target(machine.tvm_target(threads))
+    with target, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+        fused = fuse(lowered.module)
+        scheduled, notes = schedule_module(fused, machine, threads)
+        executable = relax.build(finish(scheduled), target, relax_pipeline=None)
+    program = {
+        "library": library,
+        "inputs": [list(item) for item in lowered.inputs],
+        "outputs": lowered.outputs,
+        "weights": list(lowered.weights),
+    }
+    return Artifact({library: link(executable.mod)}, lowered.weights, program, (*lowered.notes, *notes))
+
+
+def fuse(module: Any) -> Any:
+    """Operators become PrimFuncs, and each chain of them one PrimFunc."""
+    passes = relax.transform
+    return tvm.transform.Sequential(
+        [
+            passes.LegalizeOps(skip_ops=_VIEWS),
+            passes.DeadCodeElimination(),
+            passes.AnnotateTIROpPattern(),
+            passes.FuseOps(),
+            passes.FuseTIR(),
+            passes.DeadCodeElimination(),
+        ]
+    )(module)
+
+
+def finish(module: Any) -> Any:
+    """Down to the virtual machine's instructions: memory is planned, dimensions are computed once a call."""
+    passes = relax.transform
+    return tvm.transform.Sequential(
+        [
+            passes.ToNonDataflow(),
+            passes.RemovePurityChecking(),
+            passes.CallTIRRewrite(),
+            passes.StaticPlanBlockMemory(),
+            passes.LowerAllocTensor(),
+            passes.KillAfterLastUse(),
+            passes.LowerRuntimeBuiltin(),
+            passes.ComputePrimValue(),
+            passes.VMShapeLower(),
+            passes.AttachGlobalSymbol(),
+        ]
+    )(module)
+
+
+def link(module: Any) -> bytes:
+    """The bytes of a shared library. Nothing of where or when it was made is in them: fixed names, no build id, no symbols
+    beyond those that the runtime looks up."""
+
+    def join(output: str, objects: list[str], **_: Any) -> None:
+        names = [Path(name).name for name in objects]
+        command = [*linker(), "-shared", "-fPIC", "-o", "model.so", *names, "-lm", "-Wl,--build-id=none", "-s"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise InternalError(f"linking failed: {done.stderr.strip()}")
+
+    with tempfile.TemporaryDirectory(prefix="optc-") as folder:
+        module.export_library(str(Path(folder) / "model.so"), fcompile=join, workspace_dir=folder)
+        return (Path(folder) / "model.so").read_bytes()
+
+
+def linker() -> list[str]:
+    """The system's C compiler, used as a linker, or the one that comes with PyPI's ziglang."""
+    for name in ("cc", "gcc", "clang"):
+        found = shutil.which(name)
+        if found:
+            return [found]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise UserError("no linker was found", hint="install a C compiler, or: pip install 'optc[linker]'")

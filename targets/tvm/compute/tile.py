@@ -1,0 +1,59 @@
+"""The register tile: `mr` rows (pixels) by `nv` vectors of `lanes` output channels whose sums stay in registers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optc.targets.tvm.compute.kernel import Extent, static
+from optc.targets.tvm.machine import Machine
+
+_LATENCY = 8  # independent multiply-adds that keep two units busy: 4 cycles each
+_TYPICAL = range(24, 56)  # extents that a symbolic row count is judged by
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The tile of a kernel; the schedule rule reads it from the annotations of the accumulating block."""
+
+    mr: int
+    nv: int
+    lanes: int
+
+    @property
+    def width(self) -> int:
+        """Output channels of one tile: what packed weights are padded to."""
+        return self.nv * self.lanes
+
+    def attributes(self, kind: str, axis: int) -> Mapping[str, Any]:
+        """Block attributes naming the schedule rule, the tile, and the axis the rows lie on."""
+        return {"optc.kind": kind, "optc.tile": [self.mr, self.nv, self.lanes], "optc.axis": axis}
+
+
+def lanes_for(machine: Machine, channels: int) -> int:
+    """Vector lanes for that many channels: a whole register unless a shorter one holds them all."""
+    lanes = machine.lanes()
+    while lanes > 4 and lanes // 2 >= channels:
+        lanes //= 2
+    return lanes
+
+
+def choose(machine: Machine, rows: Extent, channels: int, most: int = 32) -> Tile:
+    """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included.
+
+    A step of the reduction costs `mr * nv` multiply-adds on two units, and `mr` broadcasts and `nv` loads on two ports.
+    """
+    lanes = lanes_for(machine, channels)
+    vectors = -(-channels // lanes)
+    known = static(rows)
+    samples = [known] if known is not None else list(_TYPICAL)
+
+    def cost(tile: tuple[int, int]) -> tuple[float, float]:
+        mr, nv = tile
+        tiles = sum(-(-r // mr) / r for r in samples) * -(-vectors // nv)
+        step = max(mr * nv, mr + nv, _LATENCY)
+        return round(tiles * step, 6), round(tiles * (mr + nv), 6)
+
+    limit = min(most, max(samples))
+    tiles = [(mr, nv) for nv in range(1, min(vectors, 8) + 1) for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers]
+    mr, nv = min(tiles, key=cost)
+    return Tile(mr, nv, lanes)

@@ -1,0 +1,128 @@
+"""A compiled library at work, with TVM's runtime library alone: neither the compiler nor `import tvm` is needed.
+
+Threads. A Relax virtual machine must not be shared by two callers, and TVM's worker pool belongs to the calling thread.
+So a call checks a machine out of a small stock, `threads` bounds the calls in flight, and the calling thread's pool is
+sized before the call: all `threads` when it is alone, one where others run beside it, which keeps the running threads
+within the bound and serves many callers at the rate of as many single-threaded engines.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optc.compiler.diagnostics import UserError
+
+Array = npt.NDArray[Any]
+
+_CPU, _POOLED = 1, 2  # DLPack's device type; the runtime's allocator that keeps freed blocks for the next call
+_AFFINITY_NONE = -2  # any mode that takes its worker count from the list; nothing is pinned, see _runtime
+_SPINS = "4000"  # yields before an idle worker sleeps: about a millisecond, longer than any gap between two kernels
+
+
+@cache
+def _runtime() -> Any:
+    """tvm_ffi with TVM's runtime libraries loaded. The variables are read once, by the runtime, from the environment."""
+    os.environ.setdefault("TVM_BIND_THREADS", "0")  # pinned pools of two callers would share cores, and pin the caller
+    os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", _SPINS)
+    import tvm_ffi
+
+    found = importlib.util.find_spec("tvm")
+    if found is None or not found.submodule_search_locations:
+        raise UserError("TVM's runtime library was not found", hint="pip install apache-tvm==0.27.0.post1")
+    for name in ("libtvm_runtime.so", "libtvm_runtime_extra.so"):
+        ctypes.CDLL(str(Path(found.submodule_search_locations[0]) / "lib" / name), ctypes.RTLD_GLOBAL)
+    return tvm_ffi
+
+
+def _tensor(ffi: Any, array: Array) -> Any:
+    """The array as a runtime tensor without a copy. Kernels never write to what they are fed, so read-only memory will do."""
+    if not array.flags.writeable:
+        raw = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data) if array.nbytes else b""
+        array = np.frombuffer(raw, array.dtype).reshape(array.shape)
+    return ffi.from_dlpack(array)
+
+
+class _Threads(threading.local):
+    """How many workers the calling thread's pool was told to use, by any engine; 0 before the first call."""
+
+    pool = 0
+    used = 0
+
+
+_threads = _Threads()
+
+
+class TvmEngine:
+    """A loaded library. `run` may be called from any number of threads."""
+
+    def __init__(self, library: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> None:
+        self._ffi = _runtime()
+        self._module = self._ffi.load_module(str(library))
+        self._arrays = [np.ascontiguousarray(weights[name]) for name in program["weights"]]  # the tensors do not own them
+        self._weights = [_tensor(self._ffi, array) for array in self._arrays]
+        self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, np.dtype(dtype)) for name, dtype in program["inputs"]]
+        self._outputs: list[str] = list(program["outputs"])
+        self._booleans = frozenset(program["booleans"])
+        self._configure = self._ffi.get_global_func("runtime.config_threadpool")
+        self._total = max(1, threads)
+        self._slots = threading.Semaphore(self._total)
+        self._lock = threading.Lock()
+        self._callers = 0
+        self._idle: list[Any] = [self._machine()]
+
+    def _machine(self) -> Any:
+        machine = self._module["vm_load_executable"]()
+        machine["vm_initialization"](_CPU, 0, _POOLED)
+        return machine["main"]
+
+    def _use(self, count: int) -> None:
+        """Size the calling thread's pool. The runtime fixes its greatest size when the thread first calls."""
+        if _threads.used == count:
+            return
+        if count > _threads.pool:
+            if _threads.pool == 0:
+                self._configure(_AFFINITY_NONE, self._total, ["0"] * self._total)
+                _threads.pool = _threads.used = self._total
+            count = min(count, _threads.pool)
+        if _threads.used != count:
+            self._configure(_AFFINITY_NONE, count, ["0"] * count)
+            _threads.used = count
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs for validated feeds. Feeds are read in place where they are contiguous."""
+        args = []
+        for name, dtype in self._inputs:
+            feed = feeds[name]
+            if feed.dtype is not dtype or not feed.flags.c_contiguous:
+                feed = np.ascontiguousarray(feed, dtype).reshape(feed.shape)
+            args.append(feed if feed.flags.writeable else _tensor(self._ffi, feed))
+        with self._lock:
+            self._callers += 1
+            alone = self._callers == 1
+        self._slots.acquire()
+        try:
+            self._use(self._total if alone else 1)
+            try:
+                main = self._idle.pop()
+            except IndexError:
+                main = self._machine()
+            try:
+                result = main(*args, *self._weights)
+            finally:
+                self._idle.append(main)
+        finally:
+            self._slots.release()
+            with self._lock:
+                self._callers -= 1
+        tensors = [result] if len(self._outputs) == 1 else result
+        return {name: np.from_dlpack(tensor) for name, tensor in zip(self._outputs, tensors, strict=True)}

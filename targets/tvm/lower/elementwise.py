@@ -1,0 +1,172 @@
+"""Elementwise operators, with ONNX's broadcasting. Every one is a tensor expression, so it fuses into what produces its input.
+
+Comparisons are written so that NaN stays NaN: `select(x < 0, 0, x)` gives x where the comparison is false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from optc.compiler import ir
+from optc.targets.tvm.lower import functions as fn
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule, dtype_of, is_constant
+
+Scalar = Callable[..., Any]  # of TIR expressions
+
+
+def broadcast(ctx: Lowering, shapes: Sequence[Sequence[Dim]]) -> list[Dim]:
+    """ONNX's multidirectional broadcasting. Of two dimensions that cannot be proved equal the first is taken."""
+    rank = max(len(shape) for shape in shapes)
+    result: list[Dim] = [1] * rank
+    for shape in shapes:
+        for axis, dim in enumerate(shape, rank - len(shape)):
+            if result[axis] == 1 if isinstance(result[axis], int) else isinstance(dim, int) and dim != 1:
+                result[axis] = dim
+    return result
+
+
+def read(tensor: Any, index: Sequence[Any]) -> Any:
+    """The element that broadcasts to `index`."""
+    own = index[len(index) - len(tensor.shape) :]
+    return tensor(*[0 if isinstance(d, tirx.IntImm) and int(d) == 1 else i for i, d in zip(own, tensor.shape, strict=True)])
+
+
+def elementwise(ctx: Lowering, name: str, f: Scalar, *operands: Operand) -> Any:
+    """f at every element. Constants of one element become immediates."""
+    shape = broadcast(ctx, [ctx.shape(x) for x in operands])
+    fixed: dict[int, Any] = {}
+    tensors: list[Any] = []
+    for i, operand in enumerate(operands):
+        if is_constant(operand) and operand.size == 1:
+            fixed[i] = tirx.const(operand.ravel()[0].item(), str(operand.dtype))
+        else:
+            tensors.append(_fitted(ctx, ctx.tensor(operand), shape))
+
+    def compute(*args: Any) -> Any:
+        *held, dims = args
+
+        def element(*index: Any) -> Any:
+            rest = iter(held)
+            return f(*[fixed[i] if i in fixed else read(next(rest), index) for i in range(len(operands))])
+
+        return te.compute(tuple(dims), element, name=name)
+
+    return ctx.te(name, compute, *tensors, list(shape))
+
+
+def _fitted(ctx: Lowering, var: Any, shape: Sequence[Dim]) -> Any:
+    own = ctx.shape(var)
+    wanted = list(shape[len(shape) - len(own) :])
+    if all(d == 1 if isinstance(d, int) else False for d in own):
+        return var
+    expected = [d if isinstance(d, int) and d == 1 else w for d, w in zip(own, wanted, strict=True)]
+    return var if ctx.same_shape(own, expected) else ctx.assume_shape(var, expected)
+
+
+def simple(f: Scalar, name: str = "") -> Rule:
+    """A rule for an operator whose element is a function of its inputs' elements alone."""
+
+    def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+        return elementwise(ctx, name or node.op_type.lower(), f, *inputs)
+
+    return rule
+
+
+def folded(f: Scalar) -> Rule:
+    """A rule for an operator of any number of inputs, folded from the left."""
+
+    def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+        def element(first: Any, *rest: Any) -> Any:
+            for item in rest:
+                first = f(first, item)
+            return first
+
+        return elementwise(ctx, node.op_type.lower(), element, *inputs)
+
+    return rule
+
+
+def with_attributes(f: Callable[..., Any], **defaults: Any) -> Rule:
+    """A rule for a unary operator with attributes: f(x, attribute, ...), in the order of `defaults`."""
+
+    def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+        values = [ir.attribute(node, name, default) for name, default in defaults.items()]
+        return elementwise(ctx, node.op_type.lower(), lambda x: f(x, *values), inputs[0])
+
+    return rule
+
+
+def clip(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Either bound may be missing; where they cross, the upper one wins. Before opset 11 they are attributes."""
+    if ctx.opset < 11:
+        dtype = ctx.dtype(inputs[0])
+        low, high = (np.array(node.attributes[b].value, dtype) if b in node.attributes else None for b in ("min", "max"))
+    else:
+        low, high = (inputs[i] if len(inputs) > i else None for i in (1, 2))
+    result = inputs[0]
+    bounds = [b for b in (low, high) if b is not None]
+
+    def element(x: Any, *rest: Any) -> Any:
+        bound = iter(rest)
+        if low is not None:
+            x = fn.at_least(x, next(bound))
+        return fn.at_most(x, next(bound)) if high is not None else x
+
+    return elementwise(ctx, "clip", element, result, *bounds)
+
+
+def cast(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Float to integer truncates; anything to bool asks for non-zero."""
+    if node.op_type == "CastLike":
+        dtype = ctx.dtype(inputs[1])
+    else:
+        dtype = dtype_of(ir.DataType(ir.attribute(node, "to")), node.outputs[0].name)
+    if dtype == ctx.dtype(inputs[0]):
+        return inputs[0]
+    return elementwise(ctx, "cast", lambda x: fn.convert(x, dtype), inputs[0])
+
+
+def pow_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """The result has the base's type. Small constant exponents become products and roots."""
+    base, exponent = inputs
+    dtype = ctx.dtype(base)
+    if is_constant(exponent) and exponent.size == 1 and float(exponent.ravel()[0]) in (2.0, 3.0, 0.5) and "float" in dtype:
+        kind = float(exponent.ravel()[0])
+        exact: dict[float, Scalar] = {2.0: lambda x: x * x, 3.0: lambda x: x * x * x, 0.5: tirx.sqrt}
+        return elementwise(ctx, "pow", lambda x, _: exact[kind](x), base, exponent)
+    if "int" in dtype:
+        return elementwise(ctx, "pow", lambda x, y: tirx.round(tirx.pow(x.astype("float64"), y.astype("float64"))).astype(dtype), base, exponent)
+    return elementwise(ctx, "pow", lambda x, y: tirx.pow(x, y.astype(dtype)), base, exponent)
+
+
+def prelu(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    return elementwise(ctx, "prelu", lambda x, s: tirx.Select(x < fn.number(0, x), x * s, x), *inputs)
+
+
+def gelu(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    f = fn.gelu_tanh if ir.attribute(node, "approximate", "none") == "tanh" else fn.gelu
+    return elementwise(ctx, "gelu", f, inputs[0])
+
+
+def mod(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """fmod=1: the sign of the dividend, as in C; else the sign of the divisor, as in Python."""
+    c_like = bool(ir.attribute(node, "fmod", 0))
+    if "float" in ctx.dtype(inputs[0]):
+        return elementwise(ctx, "mod", tirx.fmod if c_like else lambda a, b: a - tirx.floor(a / b) * b, *inputs)
+    return elementwise(ctx, "mod", tirx.truncmod if c_like else tirx.floormod, *inputs)
+
+
+def shift(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    left = ir.attribute(node, "direction") == "LEFT"
+    return elementwise(ctx, "shift", (lambda a, b: a << b) if left else (lambda a, b: a >> b), *inputs)
+
+
+def mean(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    def element(*items: Any) -> Any:
+        return sum(items[1:], start=items[0]) / fn.number(len(items), items[0])
+
+    return elementwise(ctx, "mean", element, *inputs)

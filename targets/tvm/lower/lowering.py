@@ -1,0 +1,218 @@
+"""An ONNX graph as a Relax module: the graph is walked in order, each node is mapped by its rule in the table.
+
+A value is one of three things, its *operand*: a Relax variable; a NumPy array (a constant); a NumPy array of objects, an
+integer tensor whose elements are known at compile time as expressions of the input's dimensions (what Shape gives, and
+what is computed from it), so that reshapes by computed shapes stay symbolic and cost nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tvm
+from tvm import relax, tirx
+
+from optc.compiler import ir
+from optc.compiler.diagnostics import UserError
+from optc.targets.tvm.lower import constants
+
+if TYPE_CHECKING:
+    from optc.targets.tvm.machine import Machine
+
+Operand = Any  # relax.Var | np.ndarray; Relax is untyped
+Dim = Any  # int | tirx.PrimExpr
+Rule = Callable[["Lowering", ir.Node, Sequence[Operand]], Any]
+
+
+@dataclass
+class Lowered:
+    """A Relax module whose `main` takes the inputs, then the weights, and gives the outputs."""
+
+    module: Any
+    inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype
+    outputs: list[str]
+    weights: dict[str, ir.Array]  # in the order of the parameters
+    notes: list[str] = field(default_factory=list)
+
+
+def is_symbolic(operand: Operand) -> bool:
+    return isinstance(operand, np.ndarray) and operand.dtype == object
+
+
+def is_constant(operand: Operand) -> bool:
+    return isinstance(operand, np.ndarray) and operand.dtype != object
+
+
+class Lowering:
+    """The state of one lowering, and what the rules need of it."""
+
+    def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule], fallback: Rule) -> None:
+        self.model, self.machine = model, machine
+        self.builder = relax.BlockBuilder()
+        self.analyzer = tvm.arith.Analyzer()
+        self.weights: dict[str, ir.Array] = {}
+        self.notes: list[str] = []
+        self._table, self._fallback = table, fallback
+        self._values: dict[ir.Value, Operand] = {}
+        self._dims: dict[str, Any] = {}
+        self._parameters: dict[str, Any] = {}  # digest of a weight -> its variable
+        self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
+
+    @property
+    def opset(self) -> int:
+        return self.model.opset_imports.get("", self.model.opset_imports.get("ai.onnx", 1))
+
+    def run(self) -> Lowered:
+        graph = self.model.graph
+        held = set(graph.initializers.values())
+        feeds = [value for value in graph.inputs if value not in held]
+        variables = [relax.Var(f"input_{i}", self._type(value)) for i, value in enumerate(feeds)]
+        self._values.update(zip(feeds, variables, strict=True))
+        self._borrowed.update(variables)
+        names = [value.name or "" for value in graph.outputs]
+        with self.builder.function("main"):
+            with self.builder.dataflow():
+                for node in graph:
+                    self._node(node)
+                outputs = [self.builder.emit_output(var) for var in self._owned(graph.outputs)]
+            result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
+            self.builder.emit_func_output(result, params=[*variables, *self._parameters.values()])
+        module = self.builder.get()
+        module["main"] = module["main"].with_attr("num_input", len(feeds))  # the weights are ours: not checked a call
+        inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in feeds]
+        return Lowered(module, inputs, names, self.weights, self.notes)
+
+    def _type(self, value: ir.Value) -> Any:
+        if value.shape is None:
+            raise UserError(f"input '{value.name}' has no shape", hint="give it one: --shape NAME=1x3x224x224")
+        dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape)]
+        return relax.TensorType(dims, dtype_of(value.dtype, value.name))
+
+    def _dim(self, dim: int | ir.SymbolicDim, own: str) -> Dim:
+        """One variable a name; a name without a letter ('?', '-1') says nothing: each such dimension is its own unknown."""
+        if isinstance(dim, int) and dim >= 0:
+            return dim
+        name = "" if isinstance(dim, int) else dim.value or ""
+        key = name if any(c.isalpha() for c in name) else f"?{own}"
+        return self._dims.setdefault(key, tirx.Var(f"d{len(self._dims)}", "int64"))
+
+    def _node(self, node: ir.Node) -> None:
+        inputs = [self.operand(value) for value in node.inputs]
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        folded = constants.fold(node, inputs, self.opset)
+        if folded is not None:
+            results = folded
+        else:
+            rule = self._table.get((domain, node.op_type), self._fallback)
+            found = rule(self, node, inputs)
+            results = list(found) if isinstance(found, list | tuple) else [found]
+        for value, result in zip(node.outputs, results, strict=False):
+            self._values[value] = constants.concrete(result)
+
+    def _owned(self, outputs: Sequence[ir.Value]) -> list[Any]:
+        """The outputs as variables whose memory nobody else holds: the caller keeps them."""
+        owned: list[Any] = []
+        for value in outputs:
+            var = self.tensor(self.operand(value))
+            if var in self._borrowed or any(var.same_as(other) for other in owned):
+                var = self.te("copy", lambda x: tvm.te.compute(x.shape, lambda *i: x(*i), name="copy"), var)
+            owned.append(var)
+            self._borrowed.add(var)
+        return owned
+
+    # --- what rules use ---------------------------------------------------------------------------------------------
+
+    def operand(self, value: ir.Value | None) -> Operand:
+        """The operand of a value; None for an input that was left out."""
+        if value is None:
+            return None
+        if value not in self._values:
+            array = ir.const(value)
+            if array is None:
+                raise UserError(f"value '{value.name}' is used before it is computed", hint="sort the graph topologically")
+            self._values[value] = array
+        return self._values[value]
+
+    def fail(self, node: ir.Node, reason: str, hint: str = "--target onnxruntime runs the model without native code") -> UserError:
+        return UserError(f"{node.op_type} cannot be compiled: {reason}", place=f"node {ir.node_id(node)}", hint=hint)
+
+    def emit(self, expr: Any) -> Any:
+        return self.builder.emit(expr)
+
+    def te(self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None) -> Any:
+        """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own."""
+        attrs = {} if pattern is None else {"op_pattern": pattern}
+        return self.builder.emit_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs)
+
+    def tensor(self, operand: Operand, dtype: str | None = None) -> Any:
+        """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""
+        if is_symbolic(operand):
+            flat = self.emit(relax.op.shape_to_tensor(relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in operand.ravel()])))
+            return self.reshape(flat, list(operand.shape))
+        if is_constant(operand):
+            return self.weight(operand)
+        return operand
+
+    def weight(self, array: ir.Array) -> Any:
+        array = np.ascontiguousarray(array).reshape(array.shape)
+        digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
+        if digest not in self._parameters:
+            name = f"w{len(self.weights)}"
+            self.weights[name] = array
+            self._parameters[digest] = relax.Var(name, relax.TensorType(array.shape, str(array.dtype)))
+            self._borrowed.add(self._parameters[digest])
+        return self._parameters[digest]
+
+    def shape(self, operand: Operand) -> list[Dim]:
+        if isinstance(operand, np.ndarray):
+            return list(operand.shape)
+        return [int(d) if isinstance(d, tirx.IntImm) else d for d in operand.ty.shape.values]
+
+    def dtype(self, operand: Operand) -> str:
+        if isinstance(operand, np.ndarray):
+            return "int64" if operand.dtype == object else str(operand.dtype)
+        return str(operand.ty.dtype)
+
+    def integers(self, node: ir.Node, operand: Operand, what: str) -> list[Dim]:
+        """The elements of an integer tensor that must be known at compile time (symbolic ones included)."""
+        if not isinstance(operand, np.ndarray):
+            raise self.fail(node, f"its {what} is computed from data at run time")
+        return [int(d) if not isinstance(d, tvm.ir.Expr) else d for d in operand.ravel()]
+
+    def reshape(self, operand: Operand, shape: Sequence[Dim]) -> Any:
+        """A view."""
+        var = self.tensor(operand)
+        if self.same_shape(self.shape(var), shape):
+            return var
+        view = self.emit(relax.op.reshape(var, relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in shape])))
+        if var in self._borrowed:
+            self._borrowed.add(view)
+        return view
+
+    def simplify(self, dim: Dim) -> Dim:
+        if isinstance(dim, int):
+            return dim
+        found = self.analyzer.simplify(dim)
+        return int(found) if isinstance(found, tirx.IntImm) else found
+
+    def same(self, a: Dim, b: Dim) -> bool:
+        if isinstance(a, int) and isinstance(b, int):
+            return a == b
+        return bool(self.analyzer.can_prove_equal(a, b))
+
+    def same_shape(self, a: Sequence[Dim], b: Sequence[Dim]) -> bool:
+        return len(a) == len(b) and all(self.same(x, y) for x, y in zip(a, b, strict=True))
+
+    def assume_shape(self, operand: Any, shape: Sequence[Dim]) -> Any:
+        """The tensor under a shape that cannot be proved at compile time: checked at run time."""
+        return self.builder.match_cast(operand, relax.TensorType(list(shape), self.dtype(operand)))
+
+
+def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:
+    if dtype is None or dtype == ir.DataType.STRING:
+        raise UserError(f"'{name}' has no numeric element type")
+    return str(dtype.numpy())

@@ -1,0 +1,360 @@
+"""Operators that move elements and compute none: transposes, slices, gathers, joins, pads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import relax, te, tirx
+
+from optc.compiler import ir
+from optc.targets.tvm.lower.elementwise import broadcast, read
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
+
+
+def axis_of(ctx: Lowering, node: ir.Node, operand: Operand, default: int = 0) -> int:
+    return int(ir.attribute(node, "axis", default)) % max(1, len(ctx.shape(operand)))
+
+
+def axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[int] | None:
+    """Axes from an input (newer opsets) or an attribute; None where they were left out."""
+    if len(inputs) > index and inputs[index] is not None:
+        found = ctx.integers(node, inputs[index], "axes")
+    else:
+        found = ir.attribute(node, "axes")
+    return None if found is None else [int(a) % rank for a in found]
+
+
+def product(dims: Sequence[Dim]) -> Dim:
+    result: Dim = 1
+    for dim in dims:
+        result = result * dim
+    return result
+
+
+def identity(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    return inputs[0]
+
+
+def dropout(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """At inference: the input, and a mask of ones."""
+    if len(inputs) > 2 and inputs[2] is not None and not (is_constant(inputs[2]) and not inputs[2].any()):
+        raise ctx.fail(node, "it is in training mode")
+    shape = ctx.shape(inputs[0])
+    return [inputs[0]] if len(node.outputs) < 2 else [inputs[0], full(ctx, shape, np.array(True))]
+
+
+def full(ctx: Lowering, shape: Sequence[Dim], value: ir.Array) -> Any:
+    dtype = str(value.dtype)
+    number = tirx.const(value.ravel()[0].item(), dtype)
+    return ctx.te("full", lambda dims: te.compute(tuple(dims), lambda *_: number, name="full"), list(shape))
+
+
+def constant_of_shape(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    return full(ctx, ctx.integers(node, inputs[0], "shape"), ir.attribute(node, "value", np.zeros(1, np.float32)))
+
+
+def shape(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    dims = ctx.shape(inputs[0])[ir.attribute(node, "start", 0) : ir.attribute(node, "end")]
+    found = np.empty(len(dims), object)
+    found[:] = dims
+    return found
+
+
+def size(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    found = np.empty((), object)
+    found[()] = ctx.simplify(product(ctx.shape(inputs[0])))
+    return found
+
+
+def reshape(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """0 keeps the dimension, unless allowzero; -1 is what is left."""
+    data = inputs[0]
+    wanted = ctx.integers(node, inputs[1], "shape") if len(inputs) > 1 else list(ir.attribute(node, "shape"))
+    own = ctx.shape(data)
+    if not ir.attribute(node, "allowzero", 0):
+        wanted = [own[i] if isinstance(d, int) and d == 0 else d for i, d in enumerate(wanted)]
+    if any(isinstance(d, int) and d == -1 for d in wanted):
+        at = next(i for i, d in enumerate(wanted) if isinstance(d, int) and d == -1)
+        wanted[at] = _quotient(ctx, own, [d for i, d in enumerate(wanted) if i != at])
+    return ctx.reshape(data, wanted)
+
+
+def _quotient(ctx: Lowering, whole: Sequence[Dim], part: Sequence[Dim]) -> Dim:
+    """The product of `whole` over the product of `part`, with common factors cancelled: exact even where one is zero."""
+    rest, left = list(whole), []
+    for dim in part:
+        same = next((i for i, other in enumerate(rest) if ctx.same(dim, other)), None)
+        if same is None:
+            left.append(dim)
+        else:
+            rest.pop(same)
+    above, below = product(rest), product(left)
+    if isinstance(below, int) and below == 0:
+        return 0
+    return ctx.simplify(above // below)
+
+
+def flatten(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    own = ctx.shape(inputs[0])
+    axis = int(ir.attribute(node, "axis", 1))
+    axis = axis + len(own) if axis < 0 else axis
+    return ctx.reshape(inputs[0], [ctx.simplify(product(own[:axis])), ctx.simplify(product(own[axis:]))])
+
+
+def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    own = ctx.shape(inputs[0])
+    axes = axes_of(ctx, node, inputs, len(own))
+    if axes is None:
+        axes = [i for i, d in enumerate(own) if isinstance(d, int) and d == 1]
+    return ctx.reshape(inputs[0], [d for i, d in enumerate(own) if i not in axes])
+
+
+def unsqueeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    own = ctx.shape(inputs[0])
+    given = ctx.integers(node, inputs[1], "axes") if len(inputs) > 1 else ir.attribute(node, "axes")
+    axes = {int(a) % (len(own) + len(given)) for a in given}
+    rest = iter(own)
+    return ctx.reshape(inputs[0], [1 if i in axes else next(rest) for i in range(len(own) + len(axes))])
+
+
+def transpose(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    rank = len(ctx.shape(inputs[0]))
+    return permute(ctx, inputs[0], list(ir.attribute(node, "perm", range(rank)[::-1])))
+
+
+def permute(ctx: Lowering, operand: Operand, order: Sequence[int]) -> Any:
+    """A view where only dimensions of extent 1 move."""
+    own = ctx.shape(operand)
+    moved = [i for i in order if not (isinstance(own[i], int) and own[i] == 1)]
+    if moved == sorted(moved):
+        return ctx.reshape(operand, [own[i] for i in order])
+
+    def compute(x: Any) -> Any:
+        back = [order.index(i) for i in range(len(order))]
+        return te.compute([x.shape[i] for i in order], lambda *at: x(*[at[i] for i in back]), name="transpose")
+
+    return ctx.te("transpose", compute, ctx.tensor(operand))
+
+
+def concat(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    axis = axis_of(ctx, node, inputs[0])
+    first = ctx.shape(inputs[0])
+    parts = []
+    for operand in inputs:
+        var = ctx.tensor(operand)
+        own = ctx.shape(var)
+        wanted = [d if i == axis else f for i, (d, f) in enumerate(zip(own, first, strict=True))]
+        if isinstance(own[axis], int) and own[axis] == 0:
+            continue
+        parts.append(var if ctx.same_shape(own, wanted) else ctx.assume_shape(var, wanted))
+    if len(parts) < 2:
+        return parts[0] if parts else inputs[0]
+    return ctx.emit(relax.op.concat(parts, axis))
+
+
+def split(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    axis = axis_of(ctx, node, inputs[0])
+    extent = ctx.shape(inputs[0])[axis]
+    if len(inputs) > 1 and inputs[1] is not None:
+        sizes = ctx.integers(node, inputs[1], "split")
+    elif "split" in node.attributes:
+        sizes = list(ir.attribute(node, "split"))
+    else:
+        count = int(ir.attribute(node, "num_outputs", len(node.outputs)))
+        each = -(-extent // count) if isinstance(extent, int) else tirx.ceildiv(extent, tirx.IntImm("int64", count))
+        sizes = [each] * (count - 1) + [extent - each * (count - 1)]
+    results, start = [], 0
+    for each in sizes:
+        results.append(cut(ctx, inputs[0], {axis: (start, each, 1)}))
+        start = start + each
+    return results
+
+
+def cut(ctx: Lowering, operand: Operand, ranges: dict[int, tuple[Dim, Dim, int]]) -> Any:
+    """A slice: axis -> (first, count, step)."""
+    own = ctx.shape(operand)
+    dims = [ctx.simplify(ranges[i][1]) if i in ranges else d for i, d in enumerate(own)]
+    if ctx.same_shape(own, dims) and all(step == 1 for _, _, step in ranges.values()):
+        return operand
+    axes = sorted(ranges)
+    steps = {a: ranges[a][2] for a in axes}
+
+    def compute(x: Any, starts: Any, dims: Any) -> Any:
+        first = dict(zip(axes, starts, strict=True))
+        return te.compute(
+            tuple(dims), lambda *at: x(*[first[i] + j * steps[i] if i in first else j for i, j in enumerate(at)]), name="slice"
+        )
+
+    return ctx.te("slice", compute, ctx.tensor(operand), [ctx.simplify(ranges[a][0]) for a in axes], dims)
+
+
+def slice_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    own = ctx.shape(inputs[0])
+    if len(inputs) > 1:
+        starts, ends = (ctx.integers(node, inputs[i], what) for i, what in ((1, "starts"), (2, "ends")))
+    else:
+        starts, ends = list(ir.attribute(node, "starts")), list(ir.attribute(node, "ends"))
+    axes = axes_of(ctx, node, inputs, len(own), 3) or list(range(len(starts)))
+    steps = ctx.integers(node, inputs[4], "steps") if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
+    ranges: dict[int, tuple[Dim, Dim, int]] = {}
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if not isinstance(step, int):
+            raise ctx.fail(node, "its step depends on a dimension")
+        ranges[axis] = _range(start, end, step, own[axis])
+    return cut(ctx, inputs[0], ranges)
+
+
+def _range(start: Dim, end: Dim, step: int, extent: Dim) -> tuple[Dim, Dim, int]:
+    """ONNX's clamping: indices count from the end where negative, and stop at the borders."""
+    if all(isinstance(x, int) for x in (start, end, extent)):
+        found = range(*slice(start, end if step > 0 or end >= -extent else None, step).indices(extent))
+        return (found.start if len(found) else 0), len(found), step
+    low, high = (0, extent) if step > 0 else (-1, extent - 1)
+    first, last = (_clamp(x, extent, low, high) for x in (start, end))
+    count = (last - first + step - 1) // step if step > 0 else (first - last - step - 1) // -step
+    return first, tirx.max(count, tirx.IntImm("int64", 0)), step
+
+
+def _clamp(x: Dim, extent: Dim, low: Dim, high: Dim) -> Dim:
+    if isinstance(x, int):
+        if x >= 1 << 31:
+            return high
+        if x < -(1 << 31):
+            return low
+        if x == 0 and isinstance(low, int) and low == 0:
+            return 0
+        value = x + extent if x < 0 else x
+    else:
+        value = tirx.Select(x < 0, x + extent, x)
+    wide = [v if not isinstance(v, int) else tirx.IntImm("int64", v) for v in (value, low, high)]
+    return tirx.max(tirx.min(wide[0], wide[2]), wide[1])
+
+
+def gather(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Negative indices count from the end."""
+    data, axis = ctx.tensor(inputs[0]), axis_of(ctx, node, inputs[0])
+    if is_constant(inputs[1]) and inputs[1].ndim == 0:
+        index = int(inputs[1])
+        extent = ctx.shape(data)[axis]
+        kept = cut(ctx, data, {axis: (index if index >= 0 else extent + index, 1, 1)})
+        return ctx.reshape(kept, [d for i, d in enumerate(ctx.shape(data)) if i != axis])
+
+    def compute(x: Any, index: Any) -> Any:
+        rank = len(index.shape)
+
+        def element(*at: Any) -> Any:
+            i = index(*at[axis : axis + rank])
+            return x(*at[:axis], _wrapped(i, x.shape[axis]), *at[axis + rank :])
+
+        return te.compute([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]], element, name="gather")
+
+    return ctx.te("gather", compute, data, ctx.tensor(inputs[1]))
+
+
+def _wrapped(index: Any, extent: Any) -> Any:
+    wide = index.astype("int64")
+    return tirx.Select(wide < tirx.IntImm("int64", 0), wide + extent, wide)
+
+
+def gather_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    axis = axis_of(ctx, node, inputs[0])
+
+    def compute(x: Any, index: Any) -> Any:
+        return te.compute(
+            index.shape,
+            lambda *at: x(*[_wrapped(index(*at), x.shape[axis]) if i == axis else j for i, j in enumerate(at)]),
+            name="gather_elements",
+        )
+
+    return ctx.te("gather_elements", compute, ctx.tensor(inputs[0]), ctx.tensor(inputs[1]))
+
+
+def expand(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    shape = broadcast(ctx, [ctx.shape(inputs[0]), ctx.integers(node, inputs[1], "shape")])
+    if ctx.same_shape(shape, ctx.shape(inputs[0])):
+        return inputs[0]
+    return ctx.te("expand", lambda x, dims: te.compute(tuple(dims), lambda *at: read(x, at), name="expand"), ctx.tensor(inputs[0]), shape)
+
+
+def tile(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    own = ctx.shape(inputs[0])
+    repeats = ctx.integers(node, inputs[1], "repeats")
+    dims = [ctx.simplify(d * r) for d, r in zip(own, repeats, strict=True)]
+    return ctx.te(
+        "tile",
+        lambda x, dims: te.compute(tuple(dims), lambda *at: x(*[i % d for i, d in zip(at, x.shape, strict=True)]), name="tile"),
+        ctx.tensor(inputs[0]),
+        dims,
+    )
+
+
+def pad(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    own = ctx.shape(inputs[0])
+    given = ctx.integers(node, inputs[1], "pads") if len(inputs) > 1 else list(ir.attribute(node, "pads"))
+    axes = axes_of(ctx, node, inputs, len(own), 3) or list(range(len(own)))
+    before, after = [0] * len(own), [0] * len(own)
+    for i, axis in enumerate(axes):
+        before[axis], after[axis] = given[i], given[i + len(axes)]
+    if all(isinstance(p, int) and p == 0 for p in (*before, *after)):
+        return inputs[0]
+    mode = ir.attribute(node, "mode", "constant")
+    dtype = ctx.dtype(inputs[0])
+    value = ir.attribute(node, "value", 0.0)
+    if len(inputs) > 2 and inputs[2] is not None:
+        if not is_constant(inputs[2]):
+            raise ctx.fail(node, "its padding value is computed at run time")
+        value = inputs[2].ravel()[0].item()
+    dims = [ctx.simplify(b + d + a) for b, d, a in zip(before, own, after, strict=True)]
+    padded = [i for i in range(len(own)) if not (before[i] == 0 and after[i] == 0 and isinstance(before[i], int))]
+
+    def compute(x: Any, before: Any, dims: Any) -> Any:
+        def element(*at: Any) -> Any:
+            source = [i - b if axis in padded else i for axis, (i, b) in enumerate(zip(at, before, strict=True))]
+            if mode == "constant":
+                inside = [tirx.all(source[a] >= 0, source[a] < x.shape[a]) for a in padded]
+                return tirx.if_then_else(tirx.all(*inside), x(*source), tirx.const(value, dtype))
+            return x(*[_mirrored(s, x.shape[a], mode) if a in padded else s for a, s in enumerate(source)])
+
+        return te.compute(tuple(dims), element, name="pad")
+
+    return ctx.te("pad", compute, ctx.tensor(inputs[0]), before, dims)
+
+
+def _mirrored(i: Any, extent: Any, mode: str) -> Any:
+    if mode == "edge":
+        return tirx.max(tirx.min(i, extent - 1), 0)
+    if mode == "wrap":
+        return tirx.floormod(i, extent)
+    low = tirx.if_then_else(i < 0, -i, i)
+    return tirx.if_then_else(low >= extent, 2 * (extent - 1) - low, low)
+
+
+def range_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    start, limit, delta = (ctx.integers(node, x, "bounds")[0] for x in inputs)
+    if not isinstance(delta, int):
+        raise ctx.fail(node, "its step depends on a dimension")
+    count = (limit - start + delta - (1 if delta > 0 else -1)) // delta
+    return ctx.te(
+        "range", lambda first, dims: te.compute(tuple(dims), lambda i: first[0] + i * delta, name="range"), [start], [ctx.simplify(count)]
+    )
+
+
+def depth_to_space(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    n, c, h, w = ctx.shape(inputs[0])
+    b = int(ir.attribute(node, "blocksize"))
+    if ir.attribute(node, "mode", "DCR") == "DCR":
+        view = ctx.reshape(inputs[0], [n, b, b, c // (b * b), h, w])
+        moved = permute(ctx, view, [0, 3, 4, 1, 5, 2])
+    else:
+        view = ctx.reshape(inputs[0], [n, c // (b * b), b, b, h, w])
+        moved = permute(ctx, view, [0, 1, 4, 2, 5, 3])
+    return ctx.reshape(moved, [n, c // (b * b), h * b, w * b])
+
+
+def space_to_depth(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    n, c, h, w = ctx.shape(inputs[0])
+    b = int(ir.attribute(node, "blocksize"))
+    view = ctx.reshape(inputs[0], [n, c, h // b, b, w // b, b])
+    return ctx.reshape(permute(ctx, view, [0, 3, 5, 1, 2, 4]), [n, c * b * b, h // b, w // b])

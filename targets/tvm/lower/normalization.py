@@ -1,0 +1,104 @@
+"""Normalizations at inference, written with the reductions and elementwise expressions that fuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from optc.compiler import ir
+from optc.targets.tvm.lower.elementwise import elementwise
+from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
+from optc.targets.tvm.lower.movement import axis_of, product
+from optc.targets.tvm.lower.reduce import over, reduce
+
+
+def _channels(ctx: Lowering, operand: Operand, rank: int) -> Operand:
+    """A vector of channels, shaped to broadcast against NC..."""
+    shape = [ctx.shape(operand)[0], *[1] * (rank - 2)]
+    return operand.reshape(shape) if is_constant(operand) else ctx.reshape(operand, shape)
+
+
+def batch_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    if ir.attribute(node, "training_mode", 0):
+        raise ctx.fail(node, "it is in training mode")
+    x, *parameters = inputs
+    epsilon = float(ir.attribute(node, "epsilon", 1e-5))
+    rank = len(ctx.shape(x))
+    if all(is_constant(p) for p in parameters):
+        scale, shift, mean, variance = (p.astype(np.float64) for p in parameters)
+        factor = scale / np.sqrt(variance + epsilon)
+        pair = [factor, shift - mean * factor]
+        factor, offset = (_channels(ctx, p.astype(parameters[0].dtype), rank) for p in pair)
+        return elementwise(ctx, "batch_norm", lambda x, a, b: x * a + b, x, factor, offset)
+    shaped = [_channels(ctx, p, rank) for p in parameters]
+    dtype = ctx.dtype(x)
+
+    def element(x: Any, s: Any, b: Any, m: Any, v: Any) -> Any:
+        return (x - m) / tirx.sqrt(v + tirx.const(epsilon, dtype)) * s + b
+
+    return elementwise(ctx, "batch_norm", element, x, *shaped)
+
+
+def _standardized(ctx: Lowering, x: Operand, axes: Sequence[int], epsilon: float) -> tuple[Any, Any]:
+    """Mean, and 1 / sqrt(variance + epsilon): two passes, as the variance of centred values is exact."""
+    dtype = ctx.dtype(x)
+    mean = reduce(ctx, x, axes, "mean")
+    centred = elementwise(ctx, "centred", lambda a, m: a - m, x, mean)
+    total = over(ctx, centred, axes, te.sum, "variance", lambda a: a * a)
+    own = ctx.shape(x)
+    count = product([own[a] for a in axes])
+    if isinstance(count, int):
+        scale = elementwise(
+            ctx, "rsqrt", lambda v: tirx.const(1, dtype) / tirx.sqrt(v * tirx.const(1 / max(count, 1), dtype) + tirx.const(epsilon, dtype)), total
+        )
+    else:
+
+        def compute(v: Any, n: Any) -> Any:
+            return te.compute(
+                v.shape,
+                lambda *at: tirx.const(1, dtype) / tirx.sqrt(v(*at) / n[0].astype(dtype) + tirx.const(epsilon, dtype)),
+                name="rsqrt",
+            )
+
+        scale = ctx.te("rsqrt", compute, total, [count])
+    return centred, scale
+
+
+def layer_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    x = inputs[0]
+    own = ctx.shape(x)
+    axes = list(range(axis_of(ctx, node, x, -1), len(own)))
+    centred, scale = _standardized(ctx, x, axes, float(ir.attribute(node, "epsilon", 1e-5)))
+    gain, *rest = inputs[1:]
+    if rest and rest[0] is not None:
+        result = elementwise(ctx, "layer_norm", lambda a, s, g, b: a * s * g + b, centred, scale, gain, rest[0])
+    else:
+        result = elementwise(ctx, "layer_norm", lambda a, s, g: a * s * g, centred, scale, gain)
+    return [result, reduce(ctx, x, axes, "mean"), scale][: len(node.outputs)] if len(node.outputs) > 1 else result
+
+
+def rms_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    x, gain = inputs[0], inputs[1]
+    own, dtype = ctx.shape(x), ctx.dtype(x)
+    axes = list(range(axis_of(ctx, node, x, -1), len(own)))
+    epsilon = float(ir.attribute(node, "epsilon", 1e-5))
+    mean = reduce(ctx, elementwise(ctx, "square", lambda a: a * a, x), axes, "mean")
+    return elementwise(ctx, "rms_norm", lambda a, m, g: a / tirx.sqrt(m + tirx.const(epsilon, dtype)) * g, x, mean, gain)
+
+
+def instance_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    x, gain, bias = inputs
+    rank = len(ctx.shape(x))
+    centred, scale = _standardized(ctx, x, range(2, rank), float(ir.attribute(node, "epsilon", 1e-5)))
+    return elementwise(
+        ctx, "instance_norm", lambda a, s, g, b: a * s * g + b, centred, scale, _channels(ctx, gain, rank), _channels(ctx, bias, rank)
+    )
+
+
+def lp_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    axis = axis_of(ctx, node, inputs[0], -1)
+    norm = reduce(ctx, inputs[0], [axis], "l1" if ir.attribute(node, "p", 2) == 1 else "l2")
+    return elementwise(ctx, "lp_norm", lambda x, n: x / n, inputs[0], norm)

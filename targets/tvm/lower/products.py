@@ -1,0 +1,54 @@
+"""Matrix products. With a constant right side the product is a packed, scheduled kernel with a fused epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import relax, tirx
+
+from optc.compiler import ir
+from optc.targets.tvm import compute
+from optc.targets.tvm.lower.elementwise import elementwise
+from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
+from optc.targets.tvm.lower.movement import permute
+from optc.targets.tvm.lower.windows import call
+
+
+def matmul(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """NumPy's matmul: vectors are promoted, leading dimensions broadcast."""
+    return product(ctx, inputs[0], inputs[1], None)
+
+
+def product(ctx: Lowering, a: Operand, b: Operand, bias: ir.Array | None) -> Any:
+    if is_constant(b) and b.ndim == 2 and ctx.dtype(a) == "float32" == str(b.dtype):
+        own = ctx.shape(a)
+        rows = ctx.reshape(a, [1, own[0]]) if len(own) == 1 else ctx.tensor(a)
+        result = call(ctx, "gemm", compute.gemm(ctx.machine, ctx.shape(rows), b, bias), rows)
+        return ctx.reshape(result, [b.shape[1]]) if len(own) == 1 else result
+    result = ctx.emit(relax.op.matmul(ctx.tensor(a), ctx.tensor(b)))
+    return result if bias is None else elementwise(ctx, "bias", lambda x, y: x + y, result, bias)
+
+
+def gemm(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """alpha · A' · B' + beta · C, where ' may transpose."""
+    a, b, *rest = inputs
+    alpha, beta = float(ir.attribute(node, "alpha", 1.0)), float(ir.attribute(node, "beta", 1.0))
+    c = rest[0] if rest and beta != 0.0 else None
+    if ir.attribute(node, "transA", 0):
+        a = permute(ctx, a, (1, 0))
+    if ir.attribute(node, "transB", 0):
+        b = np.ascontiguousarray(b.T) if is_constant(b) else permute(ctx, b, (1, 0))
+    dtype = ctx.dtype(a)
+    if is_constant(b) and alpha != 1.0 and "float" in dtype:
+        b, alpha = (b * alpha).astype(b.dtype), 1.0
+    bias = None
+    if is_constant(c) and is_constant(b) and alpha == 1.0 and c.size in (1, b.shape[1]) and c.ndim < 2 + (c.shape[:1] == (1,)):
+        bias, c = np.broadcast_to(c.ravel() * np.asarray(beta, c.dtype), (b.shape[1],)).astype(c.dtype), None
+    result = product(ctx, a, b, bias)
+    if alpha != 1.0:
+        result = elementwise(ctx, "scale", lambda x: x * tirx.const(alpha, dtype), result)
+    if c is None:
+        return result
+    return elementwise(ctx, "add", lambda x, y: x + (y if beta == 1.0 else y * tirx.const(beta, dtype)), result, c)

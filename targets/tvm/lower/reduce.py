@@ -1,0 +1,142 @@
+"""Reductions, global pooling, softmax and the index of an extreme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tvm import relax, te, tirx
+
+from optc.compiler import ir
+from optc.targets.tvm.lower import functions as fn
+from optc.targets.tvm.lower.elementwise import elementwise
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule
+from optc.targets.tvm.lower.movement import axes_of, axis_of, product
+
+
+def _identity(x: Any) -> Any:
+    return x
+
+
+def over(ctx: Lowering, operand: Operand, axes: Sequence[int], reducer: Any, name: str, before: Callable[[Any], Any] = _identity) -> Any:
+    """reducer(before(x)) over the axes, which stay with extent 1."""
+    var = ctx.tensor(operand)
+
+    def compute(x: Any) -> Any:
+        bound = {a: te.reduce_axis((0, x.shape[a]), name=f"r{a}") for a in axes}
+        dims = [1 if i in bound else d for i, d in enumerate(x.shape)]
+        return te.compute(
+            dims,
+            lambda *at: reducer(before(x(*[bound.get(i, j) for i, j in enumerate(at)])), axis=list(bound.values())),
+            name=name,
+        )
+
+    return ctx.te(name, compute, var)
+
+
+def reduction(kind: str) -> Rule:
+    """A rule for ReduceSum and its kin. Without axes all are reduced, unless noop_with_empty_axes asks for none."""
+
+    def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+        own = ctx.shape(inputs[0])
+        axes = axes_of(ctx, node, inputs, len(own))
+        if not axes:
+            if ir.attribute(node, "noop_with_empty_axes", 0):
+                return inputs[0]
+            axes = list(range(len(own)))
+        result = reduce(ctx, inputs[0], axes, kind)
+        if ir.attribute(node, "keepdims", 1):
+            return result
+        return ctx.reshape(result, [d for i, d in enumerate(own) if i not in axes])
+
+    return rule
+
+
+def reduce(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> Any:
+    own, dtype = ctx.shape(operand), ctx.dtype(operand)
+    count = product([own[a] for a in axes])
+    if kind == "mean":
+        return scaled(ctx, over(ctx, operand, axes, te.sum, "sum"), count, dtype)
+    if kind in ("max", "min"):
+        return over(ctx, operand, axes, _extreme(kind, dtype), kind)
+    if kind == "log_sum_exp":
+        peak = over(ctx, operand, axes, _extreme("max", dtype), "max")
+        shifted = elementwise(ctx, "shifted", lambda x, m: fn.exp(x - m), operand, peak)
+        return elementwise(ctx, "log", lambda s, m: tirx.log(s) + m, over(ctx, shifted, axes, te.sum, "sum"), peak)
+    before, after = {
+        "sum": (_identity, None),
+        "prod": (_identity, None),
+        "l1": (tirx.abs, None),
+        "l2": (lambda x: x * x, tirx.sqrt),
+        "sum_square": (lambda x: x * x, None),
+        "log_sum": (_identity, tirx.log),
+    }[kind]
+    reducer = te.comm_reducer(lambda a, b: a * b, lambda t: tirx.const(1, t), name="prod") if kind == "prod" else te.sum
+    result = over(ctx, operand, axes, reducer, kind, before)
+    return result if after is None else elementwise(ctx, kind, after, result)
+
+
+def scaled(ctx: Lowering, total: Any, count: Dim, dtype: str) -> Any:
+    """total / count. A product with the reciprocal where it is known and the type is a float."""
+    if isinstance(count, int) and "float" in dtype and count:
+        return elementwise(ctx, "mean", lambda x: x * tirx.const(1.0 / count, dtype), total)
+
+    def compute(x: Any, n: Any) -> Any:
+        return te.compute(x.shape, lambda *at: fn.divide(x(*at), n[0].astype(dtype)), name="mean")
+
+    return ctx.te("mean", compute, total, [tirx.IntImm("int64", count) if isinstance(count, int) else count])
+
+
+def _extreme(kind: str, dtype: str) -> Any:
+    f = fn.maximum if kind == "max" else fn.minimum
+    if "float" not in dtype:
+        return te.max if kind == "max" else te.min
+    start = float("-inf") if kind == "max" else float("inf")
+    return te.comm_reducer(f, lambda t: tirx.const(start, t), name=kind)
+
+
+def global_pool(kind: str) -> Rule:
+    """Over every axis but batch and channels, of NCHW."""
+
+    def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+        return reduce(ctx, inputs[0], range(2, len(ctx.shape(inputs[0]))), kind)
+
+    return rule
+
+
+def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Along an axis (last by default); before opset 13 over all axes from `axis` (1 by default) on."""
+    own = ctx.shape(inputs[0])
+    operand, axis = inputs[0], axis_of(ctx, node, inputs[0], -1 if ctx.opset >= 13 else 1)
+    if ctx.opset < 13 and axis != len(own) - 1:
+        operand, axis = ctx.reshape(operand, [product(own[:axis]), product(own[axis:])]), 1
+    log = node.op_type == "LogSoftmax"
+    peak = over(ctx, operand, [axis], _extreme("max", ctx.dtype(operand)), "max")
+    powers = elementwise(ctx, "exp", lambda x, m: fn.exp(x - m), operand, peak)
+    total = over(ctx, powers, [axis], te.sum, "sum")
+    if log:
+        result = elementwise(ctx, "log_softmax", lambda x, m, s: x - m - tirx.log(s), operand, peak, total)
+    else:
+        result = elementwise(ctx, "softmax", lambda e, s: e / s, powers, total)
+    return ctx.reshape(result, own)
+
+
+def argument(kind: str) -> Rule:
+    """ArgMax and ArgMin: int64; the first of equals, or the last."""
+
+    def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+        axis = axis_of(ctx, node, inputs[0])
+        if ir.attribute(node, "select_last_index", 0):
+            raise ctx.fail(node, "select_last_index is not known")
+        operator = relax.op.argmax if kind == "max" else relax.op.argmin
+        return ctx.emit(operator(ctx.tensor(inputs[0]), axis=axis, keepdims=bool(ir.attribute(node, "keepdims", 1))))
+
+    return rule
+
+
+def cumulative_sum(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    if ir.attribute(node, "reverse", 0):
+        raise ctx.fail(node, "reverse is not known")
+    axis = int(ctx.integers(node, inputs[1], "axis")[0]) % len(ctx.shape(inputs[0]))
+    data = ctx.tensor(inputs[0])
+    return ctx.emit(relax.op.cumsum(data, axis=axis, exclusive=bool(ir.attribute(node, "exclusive", 0))))

@@ -1,0 +1,152 @@
+"""The machine that code is generated for: vector registers, caches, cores, instructions."""
+
+import difflib
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optc.compiler.diagnostics import UserError
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+# Linux cpuinfo flag -> LLVM feature, for what code generation can use beyond a micro-architecture level.
+_X86_FLAGS = {
+    "avx": "avx",
+    "avx2": "avx2",
+    "fma": "fma",
+    "f16c": "f16c",
+    "bmi1": "bmi",
+    "bmi2": "bmi2",
+    "avx512f": "avx512f",
+    "avx512dq": "avx512dq",
+    "avx512bw": "avx512bw",
+    "avx512vl": "avx512vl",
+    "avx512cd": "avx512cd",
+    "avx512_vnni": "avx512vnni",
+    "avx512_bf16": "avx512bf16",
+    "avx512_fp16": "avx512fp16",
+    "avx_vnni": "avxvnni",
+    "amx_tile": "amx-tile",
+    "amx_int8": "amx-int8",
+    "amx_bf16": "amx-bf16",
+}
+_ARM_FLAGS = {"asimd": "neon", "asimddp": "dotprod", "i8mm": "i8mm", "bf16": "bf16", "asimdhp": "fullfp16"}
+_V2 = frozenset({"sse4.2", "popcnt"})
+_V3 = _V2 | {"avx", "avx2", "fma", "f16c", "bmi", "bmi2"}
+_V4 = _V3 | {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
+_ICE = _V4 | {"avx512vnni"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A CPU as the code generator sees it; cache sizes are bytes, `l1` and `l2` a core, `l3` shared; `name` is LLVM's name of it."""
+
+    name: str
+    vector_bits: int
+    registers: int
+    l1: int
+    l2: int
+    l3: int
+    cores: int
+    features: frozenset[str]
+    arch: str = "x86_64"
+
+    def lanes(self, bits: int = 32) -> int:
+        """Elements of `bits` bits in one vector register."""
+        return self.vector_bits // bits
+
+    def tvm_target(self, threads: int) -> dict[str, Any]:
+        """The value `tvm.target.Target` takes. The features are spelled out, so only instructions listed here are selected."""
+        target: dict[str, Any] = {"kind": "llvm", "mcpu": self.name, "num-cores": threads}
+        attributes = [f"+{feature}" for feature in sorted(self.features)]
+        if self.vector_bits == 512:
+            attributes.append("-prefer-256-bit")  # several models would halve the vectors to save clock speed
+        target["mattr"] = attributes
+        if self.arch != platform.machine():
+            target["mtriple"] = f"{self.arch}-linux-gnu"
+        return target
+
+
+def _machine(name: str, bits: int, registers: int, features: frozenset[str], arch: str = "x86_64") -> Machine:
+    return Machine(name, bits, registers, 32 * _KIB, _MIB, 16 * _MIB, 4, features, arch)
+
+
+_NAMED = {
+    machine.name: machine
+    for machine in (
+        _machine("x86-64", 128, 16, frozenset()),
+        _machine("x86-64-v2", 128, 16, _V2),
+        _machine("x86-64-v3", 256, 16, _V3),
+        _machine("x86-64-v4", 512, 32, _V4),
+        _machine("haswell", 256, 16, _V3),
+        _machine("skylake-avx512", 512, 32, _V4),
+        _machine("icelake-server", 512, 32, _ICE),
+        _machine("sapphirerapids", 512, 32, _ICE | {"avx512bf16", "avx512fp16", "avxvnni", "amx-tile", "amx-int8", "amx-bf16"}),
+        _machine("znver2", 256, 16, _V3),
+        _machine("znver3", 256, 16, _V3),
+        _machine("znver4", 512, 32, _ICE | {"avx512bf16"}),
+        _machine("neoverse-n1", 128, 32, frozenset({"neon", "dotprod"}), "aarch64"),
+        _machine("cortex-a72", 128, 32, frozenset({"neon"}), "aarch64"),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """The machines `named` knows."""
+    return ("native", *_NAMED)
+
+
+def named(name: str) -> Machine:
+    """The machine of that name, `native` for this one; caches and cores of a named machine are typical values.
+
+    Raises UserError for a name that is not known.
+    """
+    if name == "native":
+        return host()
+    if name in _NAMED:
+        return _NAMED[name]
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names())}"
+    raise UserError(f"unknown machine {name!r}", hint=hint)
+
+
+def host() -> Machine:
+    """This machine. The name is the micro-architecture level that every flag the kernel reports supports."""
+    arch = platform.machine()
+    flags = _cpu_flags()
+    caches = _caches()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if arch in ("aarch64", "arm64"):
+        base = _machine("generic", 128, 32, frozenset({"neon"} | {llvm for flag, llvm in _ARM_FLAGS.items() if flag in flags}), arch)
+    else:
+        found = frozenset(llvm for flag, llvm in _X86_FLAGS.items() if flag in flags)
+        level = next((name for name, needed in (("x86-64-v4", _V4), ("x86-64-v3", _V3)) if needed - _V2 <= found), "x86-64")
+        usable = found if level == "x86-64-v4" else frozenset(f for f in found if not f.startswith(("avx512", "amx")))
+        base = replace(_NAMED[level], features=_NAMED[level].features | usable if level != "x86-64" else frozenset())
+    return replace(base, cores=cores, **caches)
+
+
+def _cpu_flags() -> frozenset[str]:
+    """The flags of the first processor in /proc/cpuinfo (`flags` on x86, `Features` on Arm); none where there is no such file."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("flags", "Features"):
+                return frozenset(value.split())
+    return frozenset()
+
+
+def _caches() -> Mapping[str, int]:
+    """Data cache sizes by level, as sysfs reports them for the first processor."""
+    sizes: dict[str, int] = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        if (index / "type").read_text().strip() != "Instruction":
+            text = (index / "size").read_text().strip()
+            scale = {"K": _KIB, "M": _MIB}.get(text[-1], 1)
+            sizes[f"l{(index / 'level').read_text().strip()}"] = int(text.rstrip("KM")) * scale
+    return {level: size for level, size in sizes.items() if level in ("l1", "l2", "l3")}

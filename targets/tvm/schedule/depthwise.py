@@ -1,0 +1,54 @@
+"""Depthwise convolutions: padded rows of a chunk of channels in cache, a tile of pixels x channels in registers."""
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from optc.targets.tvm.machine import Machine
+from optc.targets.tvm.schedule.blocks import (
+    anchor,
+    annotation,
+    blocks,
+    extent,
+    inline_epilogue,
+    inline_prologue,
+    is_output,
+    is_spatial,
+)
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product
+
+KIND = "depthwise"
+
+
+def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
+    """The schedule of a function whose anchor is marked `depthwise`; None for any other, and where fusion put something unforeseen."""
+    schedule = Schedule(func)
+    acc = anchor(schedule, KIND)
+    if acc is None:
+        return None
+    mr, nv, lanes = annotation(schedule, acc, "optc.tile")
+    rows, chunk = annotation(schedule, acc, "optc.block")
+    last = inline_epilogue(schedule, acc)
+    if not (is_spatial(schedule, last) and is_output(schedule, last)):
+        return None
+    inline_prologue(schedule, acc)
+    loops = schedule.get_loops(acc)
+    work = product([extent(schedule, loop) or 1 for loop in loops])
+    n, h, q, c, kh, kw = loops
+    ho, hi = schedule.split(h, [None, rows])
+    qo, qi = schedule.split(q, [None, mr])
+    cc, co, cm, cv = schedule.split(c, [None, chunk // (nv * lanes), nv, lanes])
+    schedule.reorder(n, ho, cc, hi, co, qo, kh, kw, qi, cm, cv)
+    task = schedule.fuse(n, ho, cc)
+    if work >= PARALLEL_WORK * machine.lanes():
+        schedule.parallel(task)
+    schedule.vectorize(cv)
+    for loop in (kw, qi, cm):
+        schedule.unroll(loop)
+    for stage in blocks(schedule):
+        if annotation(schedule, stage, "optc.stage") is not None:
+            schedule.compute_at(stage, task)
+            copy_loops(schedule, stage, machine, parallel=False)
+    schedule.reverse_compute_at(last, qo)
+    finish_tile(schedule, last, qo, lanes)
+    schedule.decompose_reduction(acc, kh)
+    return schedule

