@@ -16,13 +16,13 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 5
 
 .PHONY: demo test test-all lint models clean
 
-demo: $(READY) ## compile a real model, check it, race it against onnxruntime (under 3 minutes)
+demo: $(READY) # compile a real model, check it, race it against onnxruntime (under 3 minutes)
 	@$(BIN)/python -m benchmarks.demo
 
-test: lint ## lint, types, the fast tests, the wheel through the sdist (under 10 minutes)
+test: lint # lint, types, the fast tests, the wheel through the sdist (under 10 minutes)
 	$(PYTEST) -m "not slow"
 
-test-all: lint ## the same with the slow suites
+test-all: lint # the same with the slow suites
 	$(PYTEST)
 
 lint: $(READY)
@@ -30,7 +30,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-models: $(READY) ## the table of real models: error, compile and load seconds, memory, speed
+models: $(READY) # the table of real models: error, compile and load seconds, memory, speed
 	@$(BIN)/python -m benchmarks.models
 
 $(READY): pyproject.toml

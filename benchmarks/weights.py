@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 Weights = dict[str, NDArray[Any]]
 
-_STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
-_SAFETENSORS = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+_STORAGES: Mapping[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_SAFETENSORS: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
 def read(data: bytes) -> Weights:

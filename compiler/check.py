@@ -36,7 +36,12 @@ class Check:
 
 
 def check(
-    before: ir.Model, after: ir.Model, numerics: Numerics, feeds: Feeds | None = None, cut: Cut | None = None, tolerance: float = TOLERANCE
+    before: ir.Model,
+    after: ir.Model,
+    numerics: Numerics,
+    feeds: Feeds | None = None,
+    cut: Cut | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Check:
     """Run both on `feeds` (generated where there are none) and compare. With a `cut`, only the region between its values."""
     if cut is not None:
@@ -72,7 +77,10 @@ def changed_region(before: ir.Model, after: ir.Model) -> Cut | None:
                 n
                 for n in model.graph
                 if lines[other].get(n.name) != lines[mine][n.name]
-                or any(v is not None and v.name in weights[mine] and weights[mine][v.name] != weights[other].get(v.name) for v in n.inputs)
+                or any(
+                    v is not None and v.name in weights[mine] and weights[mine][v.name] != weights[other].get(v.name)
+                    for v in n.inputs
+                )
             }
         )
     if not changed[0] and not changed[1]:

@@ -42,6 +42,7 @@ class Editor:
         self.model = model
         self.limit = limit
         self.owner = ""
+        self.at: ir.Node | None = None  # the node being rewritten, for messages
         self.steps: list[Step] = []
         self.refusals: list[Refusal] = []
         self._journal: list[Callable[[], object]] = []
@@ -49,6 +50,7 @@ class Editor:
 
     def step(self, node: ir.Node) -> bool:
         """Announce a rewrite at a node; False: leave it."""
+        self.at = node
         if self.limit is not None and len(self.steps) >= self.limit:
             return False
         self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node)))
@@ -116,27 +118,48 @@ class Editor:
         """Insert nodes, in order, before a node of a graph."""
         graph = _graph_of(anchor)
         graph.insert_before(anchor, nodes)
-        self._did(lambda: [_detach(graph, node) for node in reversed(nodes)])
+        self._did(lambda: _detach(graph, *reversed(nodes)))
 
     def append(self, graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
         graph.extend(nodes)
-        self._did(lambda: [_detach(graph, node) for node in reversed(nodes)])
+        self._did(lambda: _detach(graph, *reversed(nodes)))
 
     def remove(self, node: ir.Node) -> None:
-        """Remove a node none of whose outputs is used."""
-        graph, inputs = _graph_of(node), tuple(node.inputs)
+        """Remove a node none of whose outputs is used; its bodies stop using what they captured."""
+        graph = _graph_of(node)
+        users = [node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)]
+        uses = [(n, i, v) for n in users for i, v in enumerate(n.inputs) if v is not None]
         follower = ir.next_node(graph, node)
-        _detach(graph, node)
+        for user, i, _ in uses:
+            user.replace_input_with(i, None)
+        graph.remove(node)
 
         def undo() -> None:
-            for i, value in enumerate(inputs):
-                node.replace_input_with(i, value)
+            for user, i, value in uses:
+                user.replace_input_with(i, value)
             if follower is None:
                 graph.append(node)
             else:
                 graph.insert_before(follower, node)
 
         self._did(undo)
+
+    def sweep(self, values: Iterable[ir.Value | None]) -> None:
+        """Remove what computes or holds these values where nothing uses them, and what only that used in turn."""
+        work = [v for v in values if v is not None]
+        while work:
+            value = work.pop()
+            if value.uses() or value.is_graph_output() or value.is_graph_input() or value.graph is None:
+                continue
+            node = value.producer()
+            if node is None:
+                if value.is_initializer():
+                    self.remove_initializer(value)
+            elif not any(v.uses() or v.is_graph_output() for v in node.outputs):
+                users = [node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)]
+                inputs = dict.fromkeys(v for n in users for v in n.inputs if v is not None)
+                self.remove(node)
+                work.extend(v for v in inputs if v.graph is not None)
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         before = node.inputs[index]
@@ -231,10 +254,11 @@ def _graph_of(node: ir.Node) -> ir.Graph:
     return graph
 
 
-def _detach(graph: ir.Graph, node: ir.Node) -> None:
-    for i in range(len(node.inputs)):
-        node.replace_input_with(i, None)
-    graph.remove(node)
+def _detach(graph: ir.Graph, *nodes: ir.Node) -> None:
+    for node in nodes:
+        for i in range(len(node.inputs)):
+            node.replace_input_with(i, None)
+        graph.remove(node)
 
 
 def _put(node: ir.Node, name: str, attr: Any) -> None:

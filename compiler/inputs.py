@@ -18,13 +18,15 @@ BATCH = 2
 
 
 def generate(model: ir.Model, samples: int = 2, seed: int = 0, sizes: Mapping[str, int] | None = None) -> list[dict[str, Array]]:
-    """Feeds for a model. `sizes` binds symbolic dimensions; others are bound to sizes with which the model runs."""
-    bound = dict(sizes or {})
-    free = [d for d in _free(model.graph) if d not in bound]
-    if free:
-        bound.update(_search(model, free, bound, seed))
+    """Feeds for a model. `sizes` binds symbolic dimensions; others are bound to sizes with which the model runs.
+
+    Free leading dimensions (batches) alternate between BATCH and 1, so that what was made for one size is seen failing.
+    """
+    given = dict(sizes or {})
+    free = [d for d in _free(model.graph) if d not in given]
+    bindings = [{**given, **found} for found in _search(model, free, given, seed)] if free else [given]
     rng = np.random.default_rng(seed)
-    return [feeds(model.graph, bound, rng) for _ in range(samples)]
+    return [feeds(model.graph, bindings[i % len(bindings)], rng) for i in range(samples)]
 
 
 def feeds(graph: ir.Graph, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
@@ -46,19 +48,27 @@ def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int:
     return dim if isinstance(dim, int) else sizes[str(dim.value)]
 
 
-def _search(model: ir.Model, free: Sequence[str], bound: Mapping[str, int], seed: int) -> dict[str, int]:
+def _search(model: ir.Model, free: Sequence[str], bound: Mapping[str, int], seed: int) -> list[dict[str, int]]:
+    """Sizes for the free dimensions with which the model runs; where it does, also those with a batch of one."""
     reference, leading = Reference(model), _free(model.graph)
-    last: UserError | None = None
-    for candidate in _candidates(free, leading):
+    refused: UserError | None = None
+
+    def runs(candidate: Mapping[str, int]) -> bool:
+        nonlocal refused
         try:
             reference.run(feeds(model.graph, {**bound, **candidate}, np.random.default_rng(seed)))
         except UserError as error:
-            last = error
-        else:
-            return candidate
+            refused = error
+            return False
+        return True
+
+    for candidate in _candidates(free, leading):
+        if runs(candidate):
+            single = {d: 1 if leading[d] else size for d, size in candidate.items()}
+            return [candidate, single] if single != candidate and runs(single) else [candidate]
     raise UserError(
         f"found no sizes for the dimensions {', '.join(free)} with which the model runs",
-        lines=last.lines if last else (),
+        lines=refused.lines if refused else (),
         hint="fix them with --shape NAME=1x3x224x224",
     )
 
@@ -94,12 +104,17 @@ def _index_bound(value: ir.Value, depth: int = 8) -> int:
     for node, position in value.uses():
         if ir.standard(node, "Gather", "GatherElements") and position == 1 and node.inputs[0] is not None:
             shape, axis = node.inputs[0].shape, int(ir.attribute(node, "axis", 0))
-            if shape is not None and isinstance(shape[axis], int):
-                bounds.append(int(shape[axis]))
+            extent = shape[axis] if shape is not None else None
+            if isinstance(extent, int):
+                bounds.append(extent)
         elif ir.standard(node, "OneHot") and position == 0:
             depth_value = ir.const(node.inputs[1])
             bounds.append(int(depth_value.ravel()[0]) if depth_value is not None else 2)
-        elif depth and ir.standard(node, "Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice") and position == 0:
+        elif (
+            depth
+            and ir.standard(node, "Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice")
+            and position == 0
+        ):
             out = node.outputs[0]
             if out.dtype is not None and out.dtype.is_integer() and out.uses():
                 found = _index_bound(out, depth - 1)

@@ -34,7 +34,9 @@ def fix_shapes(graph: GraphProto, shapes: Shapes, place: str) -> None:
     bound: dict[str, int | str] = {}
     for name, shape in shapes.items():
         if name not in inputs:
-            raise UserError(f"--shape names the input '{name}', which the model does not have", place=place, hint=nearest(name, inputs))
+            raise UserError(
+                f"--shape names the input '{name}', which the model does not have", place=place, hint=nearest(name, inputs)
+            )
         tensor = inputs[name].type.tensor_type
         if not tensor.HasField("shape"):
             for _ in shape:
@@ -43,10 +45,14 @@ def fix_shapes(graph: GraphProto, shapes: Shapes, place: str) -> None:
             raise UserError(f"--shape gives '{name}' {len(shape)} dimensions, the model {len(tensor.shape.dim)}", place=place)
         for axis, (dim, wanted) in enumerate(zip(tensor.shape.dim, shape, strict=True)):
             if dim.HasField("dim_value") and dim.dim_value != wanted:
-                raise UserError(f"dimension {axis} of '{name}' is {dim.dim_value} in the model, --shape says {wanted}", place=place)
+                raise UserError(
+                    f"dimension {axis} of '{name}' is {dim.dim_value} in the model, --shape says {wanted}", place=place
+                )
             if dim.dim_param:
                 if bound.setdefault(dim.dim_param, wanted) != wanted:
-                    raise UserError(f"--shape makes dimension '{dim.dim_param}' both {bound[dim.dim_param]} and {wanted}", place=place)
+                    raise UserError(
+                        f"--shape makes dimension '{dim.dim_param}' both {bound[dim.dim_param]} and {wanted}", place=place
+                    )
             _set_dim(dim, wanted)
     for value in graph.input:  # a name that was fixed in one input is fixed in all
         for dim in value.type.tensor_type.shape.dim:
@@ -69,15 +75,23 @@ def _set_dim(dim: onnx.TensorShapeProto.Dimension, wanted: int | str) -> None:
 def infer_types(proto: ModelProto, place: str) -> None:
     """ONNX's shape inference over the model without its weights; what it finds inconsistent is the user's error."""
     for value in proto.graph.input:
-        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape") and value.name not in {t.name for t in proto.graph.initializer}:
-            raise UserError(f"input '{value.name}' has no shape", place=place, hint=f"give it one: --shape {value.name}=1x3x224x224")
+        if (
+            value.type.HasField("tensor_type")
+            and not value.type.tensor_type.HasField("shape")
+            and value.name not in {t.name for t in proto.graph.initializer}
+        ):
+            raise UserError(
+                f"input '{value.name}' has no shape", place=place, hint=f"give it one: --shape {value.name}=1x3x224x224"
+            )
     skeleton = ModelProto()
     skeleton.CopyFrom(proto) if proto.ByteSize() < BIG else _copy_without_weights(proto, skeleton)
     skeleton.ir_version = max(skeleton.ir_version, 4)  # before version 4 every weight had to be an input
     try:
         inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise UserError("the shapes or types of the model contradict each other", place=place, lines=_brief(str(error))) from error
+        raise UserError(
+            "the shapes or types of the model contradict each other", place=place, lines=_brief(str(error))
+        ) from error
     for old, new in zip(proto.graph.output, inferred.graph.output, strict=True):
         if old.type.HasField("tensor_type") or not old.type.WhichOneof("value"):
             old.type.CopyFrom(new.type)

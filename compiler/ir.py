@@ -125,7 +125,7 @@ def const(value: Value | None) -> Array | None:
     return None if found is None else found.numpy()
 
 
-def tensor(array: Array, name: str | None = None) -> Tensor:
+def tensor(array: Array, name: str | None = None) -> Tensor[Any]:
     """An IR tensor around an array, without a copy where it is contiguous. Zero-dimensional arrays stay so."""
     array = np.asarray(array)
     return Tensor(array if array.flags.c_contiguous else np.ascontiguousarray(array), name=name)

@@ -18,6 +18,7 @@ from optc.compiler.diagnostics import UserError, nearest
 
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", ir.DOMAIN)
 
+
 def load(path: str | Path, shapes: interface.Shapes | None = None) -> ir.Model:
     """Read an ONNX model. `shapes` fixes or names dimensions of graph inputs.
 
@@ -88,15 +89,21 @@ def _opsets(proto: ModelProto, place: str) -> None:
     for entry in proto.opset_import:
         domain = "" if entry.domain == "ai.onnx" else entry.domain
         if versions.setdefault(domain, entry.version) != entry.version:
-            raise UserError(f"opset '{domain or 'ai.onnx'}' is imported as {versions[domain]} and as {entry.version}", place=place)
+            raise UserError(
+                f"opset '{domain or 'ai.onnx'}' is imported as {versions[domain]} and as {entry.version}", place=place
+            )
     newest = onnx.defs.onnx_opset_version()
     if versions.get("", 1) > newest:
-        raise UserError(f"opset {versions['']} is newer than the newest known ({newest})", place=place, hint="export with an older opset")
+        raise UserError(
+            f"opset {versions['']} is newer than the newest known ({newest})", place=place, hint="export with an older opset"
+        )
     del proto.opset_import[:]
     proto.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in versions.items())
 
 
-def _check_graph(graph: GraphProto, proto: ModelProto, functions: set[tuple[str, str]], place: str, outer: frozenset[str]) -> None:
+def _check_graph(
+    graph: GraphProto, proto: ModelProto, functions: set[tuple[str, str]], place: str, outer: frozenset[str]
+) -> None:
     """Names: each defined once, each used one defined somewhere. Operators: known."""
     defined = set(outer)
     opset = next((o.version for o in proto.opset_import if o.domain == ""), 1)
@@ -110,14 +117,20 @@ def _check_graph(graph: GraphProto, proto: ModelProto, functions: set[tuple[str,
         _check_operator(node, i, opset, functions, place)
         for name in filter(None, node.output):
             if name in mine:
-                raise UserError(f"value '{name}' is defined twice", place=f"{place}, node {_called(node, i)}", hint="export the model again: every value has one definition")
+                raise UserError(
+                    f"value '{name}' is defined twice",
+                    place=f"{place}, node {_called(node, i)}",
+                    hint="export the model again: every value has one definition",
+                )
             mine.add(name)
     defined |= mine
     for i, node in enumerate(graph.node):
         for name in filter(None, node.input):
             if name not in defined:
                 raise UserError(
-                    f"input '{name}' is defined nowhere", place=f"{place}, node {_called(node, i)}", hint=nearest(name, sorted(defined)[:2000])
+                    f"input '{name}' is defined nowhere",
+                    place=f"{place}, node {_called(node, i)}",
+                    hint=nearest(name, sorted(defined)[:2000]),
                 )
         for attr in node.attribute:
             for body in [attr.g] if attr.HasField("g") else attr.graphs:
@@ -161,7 +174,9 @@ def _sort(graph: ir.Graph, place: str) -> None:
     except ValueError as error:
         cycle = _cycle(graph)
         raise UserError(
-            "the graph has a cycle", place=place, lines=[f"{ir.node_id(n)} -> {', '.join(str(v.name) for v in n.outputs)}" for n in cycle]
+            "the graph has a cycle",
+            place=place,
+            lines=[f"{ir.node_id(n)} -> {', '.join(str(v.name) for v in n.outputs)}" for n in cycle],
         ) from error
 
 

@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-4

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx.parser
 import onnx_ir.passes.common
+import onnx_ir.serde
 
 from optc.compiler import ir
 
@@ -40,7 +41,7 @@ OPS: dict[str, str] = {
 def function(op_type: str, opset: int) -> ir.Function:
     """The ONNX function that defines an operator, its body in the given opset of the standard domain."""
     text = f'<domain: "{ir.DOMAIN}", opset_import: ["" : {opset}]> {op_type} {OPS[op_type]}'
-    return ir.from_proto(onnx.parser.parse_function(text))
+    return onnx_ir.serde.deserialize_function(onnx.parser.parse_function(text))
 
 
 def attach(model: ir.Model) -> None:

@@ -33,15 +33,27 @@ def split(text: str, what: str) -> list[Item]:
     while at < len(text) or items:
         found = _ITEM.match(text, at)
         if not found:
-            raise UserError(f"expected the name of a {what}", source=text, span=(at, at + 1), hint="write name{key=value key=value},name,...")
+            raise UserError(
+                f"expected the name of a {what}", source=text, span=(at, at + 1), hint="write name{key=value key=value},name,..."
+            )
         items.append(Item(found[1], found.span(1), _options(text, found)))
         at = found.end()
         if at == len(text):
             break
         if text[at] != ",":
-            raise UserError("expected ',' or the end", source=text, span=(at, at + 1), hint="items are separated by commas, options by spaces")
+            raise UserError(
+                "expected ',' or the end", source=text, span=(at, at + 1), hint="items are separated by commas, options by spaces"
+            )
         at += 1
     return items
+
+
+def single(text: str, what: str) -> Item:
+    """The one item of a text."""
+    items = split(text, what)
+    if len(items) != 1:
+        raise UserError(f"expected one {what}, found {len(items)}", source=text)
+    return items[0]
 
 
 def _options(text: str, item: re.Match[str]) -> dict[str, tuple[str, tuple[int, int]]]:
@@ -61,7 +73,9 @@ def _options(text: str, item: re.Match[str]) -> dict[str, tuple[str, tuple[int, 
     return found
 
 
-def construct(cls: type[T], values: Mapping[str, Any], *, place: str, source: str = "", spans: Mapping[str, tuple[int, int]] | None = None) -> T:
+def construct(
+    cls: type[T], values: Mapping[str, Any], *, place: str, source: str = "", spans: Mapping[str, tuple[int, int]] | None = None
+) -> T:
     """An instance of a frozen dataclass from option texts (or TOML values); remembers which options were spelled out."""
     fields = {f.name.replace("_", "-"): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
@@ -76,7 +90,11 @@ def construct(cls: type[T], values: Mapping[str, Any], *, place: str, source: st
             arguments[field.name] = convert(value, hints[field.name])
         except ValueError as error:
             raise UserError(f"option '{key}' of {place}: {error}", source=source, span=span) from error
-    missing = [k for k, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in arguments]
+    missing = [
+        k
+        for k, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in arguments
+    ]
     if missing:
         raise UserError(f"{place} needs the option '{missing[0]}'", source=source)
     try:
@@ -132,6 +150,12 @@ def _text(value: Any) -> str:
         return "none"
     text = "|".join(map(_text, value)) if isinstance(value, tuple) else str(value)
     return f'"{text}"' if not text or re.search(r'[\s{},="]', text) else text
+
+
+def values(instance: Any) -> dict[str, Any]:
+    """Option name -> value of an instance, options that are None left out."""
+    found = {f.name.replace("_", "-"): getattr(instance, f.name) for f in dataclasses.fields(instance)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def describe(cls: type[Any]) -> list[tuple[str, str, str]]:

@@ -21,7 +21,9 @@ from optc.compiler import ir
 Const = Annotated[ir.Array, "const"]
 """Annotation of a pattern variable that matches only constants and arrives in `rewrite` as an array."""
 
-COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean", "BitwiseAnd", "BitwiseOr", "BitwiseXor"})
+COMMUTATIVE = frozenset(
+    {"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean", "BitwiseAnd", "BitwiseOr", "BitwiseXor"}
+)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,13 @@ class Matcher:
                     if found.values[pattern.name] is value:
                         yield found
                     else:
-                        self._fail(depth, "{} stands twice and is two different values: {} and {}", pattern.name, found.values[pattern.name], value)
+                        self._fail(
+                            depth,
+                            "{} stands twice and is two different values: {} and {}",
+                            pattern.name,
+                            found.values[pattern.name],
+                            value,
+                        )
                 elif value is None and not pattern.optional:
                     self._fail(depth, "input {} is absent", pattern.name)
                 elif pattern.const and value is not None and ir.const_tensor(value) is None:

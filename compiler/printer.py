@@ -59,7 +59,11 @@ def neighbourhood(node: ir.Node) -> list[str]:
     """The node with its producers and consumers, for messages."""
     before = [p for v in node.inputs if v is not None and (p := v.producer()) is not None]
     after = [c for v in node.outputs for c in v.consumers()]
-    return [*(f"   {node_line(n)}" for n in dict.fromkeys(before)), f"-> {node_line(node)}", *(f"   {node_line(n)}" for n in dict.fromkeys(after))]
+    return [
+        *(f"   {node_line(n)}" for n in dict.fromkeys(before)),
+        f"-> {node_line(node)}",
+        *(f"   {node_line(n)}" for n in dict.fromkeys(after)),
+    ]
 
 
 def type_text(value: ir.Value) -> str:
@@ -106,7 +110,7 @@ def _attribute(attr: ir.Attr) -> str:
         return f"{attr.name} = {{...}}"
     if attr.type == ir.AttributeType.TENSOR:
         held = attr.as_tensor()
-        value = ir.Value(name="", type=ir.TensorType(held.dtype), shape=ir.Shape(held.shape), const_value=held)
+        value = ir.Value(name="", type=ir.TensorType(held.dtype), shape=ir.Shape(held.shape.numpy()), const_value=held)
         return f"{attr.name} = {_initializer(value, held.size <= SMALL).replace(' ' + _name('') + ' =', '')}"
     if isinstance(attr.value, str):
         return f"{attr.name} = {json.dumps(attr.value)}"

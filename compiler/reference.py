@@ -64,5 +64,7 @@ def _evaluator(proto: onnx.ModelProto) -> Any:
     try:
         evaluator = onnx.reference.ReferenceEvaluator(proto)
     except (RuntimeError, NotImplementedError, ValueError) as error:
-        raise UserError("neither onnxruntime nor onnx's evaluator can run the model", lines=str(error).splitlines()[:3]) from error
+        raise UserError(
+            "neither onnxruntime nor onnx's evaluator can run the model", lines=str(error).splitlines()[:3]
+        ) from error
     return lambda feeds: evaluator.run(None, feeds)

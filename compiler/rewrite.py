@@ -54,7 +54,9 @@ class RewritePass(Pass):
 class Builder:
     """`op` in a rewrite: makes nodes whose origin is the match. `op.Split(x, outputs=2, axis=1)` returns a tuple."""
 
-    def __init__(self, edit: Editor, match: Match, arrays: dict[int, ir.Value], domain: str = "", made: list[ir.Node] | None = None) -> None:
+    def __init__(
+        self, edit: Editor, match: Match, arrays: dict[int, ir.Value], domain: str = "", made: list[ir.Node] | None = None
+    ) -> None:
         self._edit, self._match, self._arrays, self._domain = edit, match, arrays, domain
         self._held: list[Any] = []  # arrays are known by identity, so they must stay alive
         self.made: list[ir.Node] = [] if made is None else made
@@ -148,6 +150,7 @@ def _rewrite(edit: Editor, compiled: _Compiled, match: Match) -> Sequence[ir.Nod
         bound[name] = ir.const(value) if is_const else value
         if is_const and value is not None:
             arrays[id(bound[name])] = value
+    edit.at = root
     op = Builder(edit, match, arrays)
     result = compiled.rule.rewrite(op, **{n: bound[n] for n in compiled.takes})
     refused = result if isinstance(result, Refuse) else Refuse("") if result is None else None
@@ -203,12 +206,23 @@ def _keep_interface(op: Builder, match: Match, values: list[ir.Value | None]) ->
         if new is None:
             return Refuse("no value for an output")
         if old.is_graph_output() and (new.producer() not in op.made or id(new) in taken):
+            if id(new) not in taken and _may_become_output(new, old, match):
+                taken.add(id(new))
+                continue
             producer = old.producer()
             if producer is not None and ir.standard(producer, "Identity"):
                 return Refuse(f"'{old.name}' is an output of the graph and keeps its name")
             values[i] = op.domain("").Identity(new)
         taken.add(id(values[i]))
     return None
+
+
+def _may_become_output(new: ir.Value, old: ir.Value, match: Match) -> bool:
+    """Whether a value that is there already can take over the name of a graph output."""
+    producer = new.producer()
+    if producer is None or producer in match.nodes.values() or new.is_graph_output():
+        return False
+    return producer.graph is old.graph
 
 
 def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], values: list[ir.Value | None]) -> Sequence[ir.Node]:
@@ -222,7 +236,7 @@ def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], valu
         if new is None or old is new:
             continue
         fresh, name = new.producer() in made, old.name or ""
-        if fresh:  # it stands for the same value: type and name go with it
+        if fresh or old.is_graph_output():  # it stands for the same value: type and name go with it
             edit.set_type(new, old.dtype or new.dtype, old.shape or new.shape)
         edit.replace(old, new)
         if fresh and new.name != name:
@@ -235,9 +249,7 @@ def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], valu
         for node in dead:
             edit.remove(node)
             inside.remove(node)
-    for value in dict.fromkeys(inputs):
-        if value.is_initializer() and not (value.uses() or value.is_graph_output() or value.is_graph_input()):
-            edit.remove_initializer(value)
+    edit.sweep(dict.fromkeys(inputs))
     if len(match.roots) > 1 and isinstance(graph, ir.Graph):
         try:
             edit.sort(graph)

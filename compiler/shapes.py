@@ -1,58 +1,179 @@
-"""Types and shapes of single nodes, by ONNX's own inference of each operator."""
+"""Types and shapes of nodes: ONNX's own inference for dtypes, ranks and numbers; symbolic dimensions by our rules.
+
+What cannot be known is a dimension with a name of its own (`<value>_d<axis>`), so that two unknowns are never taken for equal.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx.shape_inference
 
-from optc.compiler import ir
+from optc.compiler import ir, ops, shape_rules, symbolic
+from optc.compiler.contents import SMALL, Contents, dims, known_array
 from optc.compiler.edit import Editor
 
-SMALL = 64
-"""Constants of at most this many elements are shown to inference: shapes, axes, pads, repeats."""
+Type = tuple[ir.DataType | None, ir.Shape | None]
 
 
-def infer_node(edit: Editor, node: ir.Node) -> None:
-    """Record dtype and shape of a new node's outputs where ONNX can tell them from its inputs."""
-    schema = ir.schema(node, edit.opset(node.domain))
+def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) -> bool:
+    """Record dtype and shape of a node's outputs as far as they follow from its inputs; whether that was news.
+
+    `contents` may be shared by calls between which the graph does not change.
+    """
+    changed = False
+    inferred = outputs(node, edit.model.opset_imports, contents or Contents())
+    for value, (dtype, shape) in zip(node.outputs, inferred, strict=True):
+        dtype = value.dtype if dtype is None else dtype
+        merged = _merge(value, shape)
+        if value.is_graph_output() and value.dtype is not None and value.shape is not None and not value.shape.has_unknown_dim():
+            continue  # the interface stays as it is
+        if dtype != value.dtype or merged != value.shape:
+            edit.set_type(value, dtype, merged)
+            changed = True
+    return changed
+
+
+def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[Type]:
+    """dtype and shape of each output of a node, as far as they follow from its inputs (and bodies, inferred before)."""
+    if node.domain == ir.DOMAIN and node.op_type in ops.OPS:
+        return _through_function(node, opsets)
+    if ir.standard(node, "If"):
+        return list(_if(node))
+    if any(True for _ in ir.bodies(node)):
+        return [(v.dtype, v.shape) for v in node.outputs]
+    held = ir.const_tensor(node.outputs[0]) if ir.standard(node, "Constant") else None
+    if held is not None:
+        return [(held.dtype, ir.Shape(held.shape))]
+    types = _by_onnx(node, opsets, contents)
+    rules = shape_rules.outputs(contents, node)
+    return [_combine(t, rules[i] if i < len(rules) else None) for i, t in enumerate(types)]
+
+
+def _combine(by_onnx: Type, by_rule: shape_rules.Dims | None) -> Type:
+    """A number from either; else the rule's expression; else the name that ONNX passed through."""
+    dtype, shape = by_onnx
+    if by_rule is None or (shape is not None and len(shape) != len(by_rule)):
+        return by_onnx
+    known = list(shape) if shape is not None else [None] * len(by_rule)
+    return dtype, ir.Shape(
+        d if isinstance(d, int) else symbolic.text(r) if r is not None else d for d, r in zip(known, by_rule, strict=True)
+    )
+
+
+def _merge(value: ir.Value, new: ir.Shape | None) -> ir.Shape | None:
+    """What was known before and what is inferred now: a number wins, then what is inferred, then a name; unknowns get names."""
+    old = value.shape
+    if new is None:
+        return old
+    before = list(old) if old is not None and len(old) == len(new) else [None] * len(new)
+    merged: list[int | str] = []
+    for i, (a, b) in enumerate(zip(before, new, strict=True)):
+        if isinstance(a, int) or isinstance(b, int):
+            merged.append(b if isinstance(b, int) else int(a))  # type: ignore[arg-type]
+            continue
+        text = (b.value if b is not None else None) or (a.value if a is not None else None)
+        merged.append(text or f"{value.name}_d{i}")
+    return ir.Shape(merged)
+
+
+def _if(node: ir.Node) -> Iterator[Type]:
+    """What both branches agree on."""
+    branches = list(ir.bodies(node))
+    for i, value in enumerate(node.outputs):
+        results = [body.outputs[i] for body in branches]
+        shapes = [r.shape for r in results]
+        if any(s is None for s in shapes) or len({len(s) for s in shapes if s is not None}) != 1:
+            yield results[0].dtype or value.dtype, None
+            continue
+        columns = zip(*(s for s in shapes if s is not None), strict=True)
+        yield results[0].dtype, ir.Shape(c[0] if all(d == c[0] for d in c) and _named(c[0]) else None for c in columns)
+
+
+def _named(dim: int | ir.SymbolicDim) -> bool:
+    return isinstance(dim, int) or dim.value is not None
+
+
+def _through_function(node: ir.Node, opsets: dict[str, int]) -> list[Type]:
+    """Of an `optc` operator: infer its definition, node by node."""
+    inputs = [None if v is None else _stand_in(v) for v in node.inputs]
+    copy = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs), name="n")
+    for i, value in enumerate(copy.outputs):
+        value.name = f"{node.name}.{i}"
+    weights = [v for v in inputs if v is not None and v.const_value is not None]
+    fed = [v for v in inputs if v is not None and v.const_value is None]
+    graph = ir.Graph(list(dict.fromkeys(fed)), copy.outputs, nodes=[copy], initializers=list(dict.fromkeys(weights)), name="g")
+    model = ir.Model(graph, ir_version=10)
+    model.opset_imports.update(opsets)
+    ops.expand(model)
+    edit = Editor(model)
+    for inner in model.graph:
+        infer_node(edit, inner)
+    return [(v.dtype, v.shape) for v in model.graph.outputs]
+
+
+def _stand_in(value: ir.Value) -> ir.Value:
+    held = ir.const_tensor(value)
+    return ir.Value(
+        name=value.name, shape=value.shape, type=value.type, const_value=held if held is not None and held.size <= SMALL else None
+    )
+
+
+def _by_onnx(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[Type]:
+    nothing: list[Type] = [(None, None)] * len(node.outputs)
+    schema = ir.schema(node, opsets.get("" if node.domain == "ai.onnx" else node.domain, 0))
     if schema is None:
-        return
+        return nothing
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:
         if value is None or not value.name:
             continue
         if value.dtype is None:
-            return
+            return nothing
         types[value.name] = type_proto(value)
-        held = ir.const_tensor(value)
-        if held is not None and held.size <= SMALL and held.dtype.is_integer():
-            data[value.name] = onnx.numpy_helper.from_array(held.numpy(), value.name)
+        array = _data(value, contents)
+        if array is not None:
+            data[value.name] = onnx.numpy_helper.from_array(array, value.name)
+    imports = [onnx.helper.make_opsetid(d, v) for d, v in opsets.items()]
     try:
-        found = onnx.shape_inference.infer_node_outputs(
-            schema, ir.to_proto(node), types, data, opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in edit.model.opset_imports.items()]
-        )
+        found = onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data, opset_imports=imports)
     except (onnx.shape_inference.InferenceError, RuntimeError):
-        return  # an inconsistent node: the verifier says so, with the place
-    for value in node.outputs:
-        if value.name in found and found[value.name].HasField("tensor_type"):
-            tensor = found[value.name].tensor_type
-            shape = ir.Shape(_dim(d) for d in tensor.shape.dim) if tensor.HasField("shape") else value.shape
-            edit.set_type(value, ir.DataType(tensor.elem_type), shape)
+        return nothing  # an inconsistent node: the verifier says so, with the place
+    return [_type(found[v.name]) if v.name in found else (None, None) for v in node.outputs]
+
+
+def _data(value: ir.Value, contents: Contents) -> ir.Array | None:
+    """Small constants and shapes that are all numbers: shapes, axes, pads, scales."""
+    held = ir.const_tensor(value)
+    if held is not None:
+        return held.numpy() if held.size <= SMALL and held.dtype.bitwidth >= 8 else None
+    content = known_array(contents.of(value)) if value.dtype in (ir.DataType.INT64, ir.DataType.INT32) else None
+    return content if content is None or value.dtype is None else content.astype(value.dtype.numpy())
+
+
+def _type(proto: onnx.TypeProto) -> Type:
+    if not proto.HasField("tensor_type"):
+        return None, None
+    tensor = proto.tensor_type
+    return ir.DataType(tensor.elem_type), ir.Shape(map(_dim, tensor.shape.dim)) if tensor.HasField("shape") else None
 
 
 def type_proto(value: ir.Value) -> onnx.TypeProto:
-    """The value's type in ONNX's terms: unknown dimensions without a name, symbolic ones with theirs."""
+    """The value's type in ONNX's terms; a dimension without a name gets one, so that it equals no other."""
     proto = onnx.TypeProto()
     proto.tensor_type.elem_type = int(value.dtype) if value.dtype is not None else 0
-    if value.shape is not None:
+    known: Sequence[symbolic.Dim] | None = dims(value)
+    if known is not None:
         proto.tensor_type.shape.SetInParent()
-        for dim in value.shape:
+        for dim in known:
+            text = symbolic.text(dim)
             added = proto.tensor_type.shape.dim.add()
-            if isinstance(dim, int):
-                added.dim_value = dim
-            elif dim.value is not None:
-                added.dim_param = dim.value
+            if isinstance(text, int):
+                added.dim_value = text
+            else:
+                added.dim_param = text
     return proto
 
 

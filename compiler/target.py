@@ -1,4 +1,4 @@
-"""What a target is: it names the passes it wants, says what it can do, and turns a model into an artifact that its engine runs."""
+"""What a target is: it names the passes it wants, says what it can do, and turns a model into what its engine runs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,13 @@ class Target(ABC):
     @staticmethod
     def parse(text: str) -> Target:
         """`cpu{mcpu=znver4}`; UserError with a caret for what is unknown."""
-        item = options.split(text, "target")[0]
+        item = options.single(text, "target")
         cls: type[Target] = registry.find("target", item.name, source=text, span=item.span)
         values, spans = {k: v for k, (v, _) in item.options.items()}, {k: s for k, (_, s) in item.options.items()}
         return options.construct(cls, values, place=f"target '{item.name}'", source=text, spans=spans)
+
+    @staticmethod
+    def from_table(name: str, table: Mapping[str, Any]) -> Target:
+        """From a recipe's `[target]` table."""
+        cls: type[Target] = registry.find("target", name)
+        return options.construct(cls, table, place=f"target '{name}'")

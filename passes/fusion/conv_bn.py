@@ -19,11 +19,23 @@ class FuseConvBatchNorm(RewritePass):
     name = "fuse-conv-bn"
     numerics = Numerics.REASSOCIATED
 
-    def pattern(self, op: PatternBuilder, x: Any, w: Const, b: Const | None, gamma: Const, beta: Const, mean: Const, var: Const) -> Any:
+    def pattern(
+        self, op: PatternBuilder, x: Any, w: Const, b: Const | None, gamma: Const, beta: Const, mean: Const, var: Const
+    ) -> Any:
         return op.BatchNormalization(op.Conv(x, w, b, name="conv"), gamma, beta, mean, var, name="bn")
 
     def rewrite(
-        self, op: Builder, conv: ir.Node, bn: ir.Node, x: ir.Value, w: Const, b: Const | None, gamma: Const, beta: Const, mean: Const, var: Const
+        self,
+        op: Builder,
+        conv: ir.Node,
+        bn: ir.Node,
+        x: ir.Value,
+        w: Const,
+        b: Const | None,
+        gamma: Const,
+        beta: Const,
+        mean: Const,
+        var: Const,
     ) -> Any:
         if bn.attributes.get_int("training_mode", 0):
             return Refuse("it is in training mode")

@@ -16,6 +16,7 @@ from tvm import relax
 from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError, UserError
 from optc.compiler.target import Artifact
+from optc.targets.tvm.alignment import unaligned_inputs
 from optc.targets.tvm.lower import lower
 from optc.targets.tvm.schedule import PASS_CONFIG, schedule_module
 
@@ -31,8 +32,8 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
     threads = machine.cores
     target = tvm.target.Target(machine.tvm_target(threads))
     with target, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
-        fused = fuse(lowered.module)
-        scheduled, notes = schedule_module(fused, machine, threads)
+        fused = unaligned_inputs(fuse(lowered.module))
+        scheduled, notes = schedule_module(fused, machine)
         executable = relax.build(finish(scheduled), target, relax_pipeline=None)
     program = {
         "library": library,

@@ -72,7 +72,6 @@ class TvmEngine:
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, np.dtype(dtype)) for name, dtype in program["inputs"]]
         self._outputs: list[str] = list(program["outputs"])
-        self._booleans = frozenset(program["booleans"])
         self._configure = self._ffi.get_global_func("runtime.config_threadpool")
         self._total = max(1, threads)
         self._slots = threading.Semaphore(self._total)

@@ -42,8 +42,8 @@ def conv2d(
     window = list(zip(pair(kernel), pair(strides), pair(dilations), pads[:2], pads[2:], strict=True))
     extents = [output_extent(simple(e), *w) for e, w in zip((height, width), window, strict=True)]
     axis = 1 if static(extents[1]) == 1 and static(extents[0]) != 1 else 2
-    tile = choose(machine, extents[axis - 1], outputs // group)
     per_group = outputs // group
+    tile = choose(machine, extents[axis - 1], per_group, exact=group > 1)
     packed = weight.reshape(group, per_group, inputs, *kernel).transpose(0, 3, 4, 2, 1)
     packed = pad_last(packed, round_up(per_group, tile.width)).reshape(group, *kernel, inputs, -1, tile.width)
     weights = [np.ascontiguousarray(packed.transpose(0, 4, 1, 2, 3, 5))]
@@ -82,8 +82,7 @@ def conv2d(
         )
 
         def finish(n: Any, h: Any, q: Any, c: Any) -> Any:
-            v = acc[n, h, q, c // per_group * span + c % per_group if group > 1 else c]
-            return v if b is None else v + b[c]
+            return acc[n, h, q, c] if b is None else acc[n, h, q, c] + b[c]
 
         return te.compute((x.shape[0], *out, outputs), finish, name="out")
 

@@ -1,5 +1,6 @@
 """The register tile: `mr` rows (pixels) by `nv` vectors of `lanes` output channels whose sums stay in registers."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from optc.targets.tvm.compute.kernel import Extent, static
 from optc.targets.tvm.machine import Machine
 
 _LATENCY = 8  # independent multiply-adds that keep two units busy: 4 cycles each
+_LOAD, _WEIGHTS = 0.25, 0.75  # what a load, and a load of weights, costs beside a multiply-add
 _TYPICAL = range(24, 56)  # extents that a symbolic row count is judged by
 
 
@@ -37,23 +39,23 @@ def lanes_for(machine: Machine, channels: int) -> int:
     return lanes
 
 
-def choose(machine: Machine, rows: Extent, channels: int, most: int = 32) -> Tile:
-    """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included.
+def choose(machine: Machine, rows: Extent, channels: int, most: int = 32, exact: bool = False) -> Tile:
+    """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included; `exact`: its width divides the channels.
 
-    A step of the reduction costs `mr * nv` multiply-adds on two units, and `mr` broadcasts and `nv` loads on two ports.
+    A step of the reduction costs `mr * nv` multiply-adds on two units; its `mr` broadcasts and `nv` loads of weights, which come
+    from the second-level cache, hide behind them in part. The two weights were fitted to measured tiles.
     """
-    lanes = lanes_for(machine, channels)
+    lanes = math.gcd(machine.lanes(), channels) if exact else lanes_for(machine, channels)
     vectors = -(-channels // lanes)
     known = static(rows)
     samples = [known] if known is not None else list(_TYPICAL)
 
-    def cost(tile: tuple[int, int]) -> tuple[float, float]:
+    def cost(tile: tuple[int, int]) -> float:
         mr, nv = tile
         tiles = sum(-(-r // mr) / r for r in samples) * -(-vectors // nv)
-        step = max(mr * nv, mr + nv, _LATENCY)
-        return round(tiles * step, 6), round(tiles * (mr + nv), 6)
+        return round(tiles * (max(mr * nv, mr + nv, _LATENCY) + _LOAD * (mr + nv) + _WEIGHTS * nv), 6)
 
     limit = min(most, max(samples))
-    tiles = [(mr, nv) for nv in range(1, min(vectors, 8) + 1) for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers]
+    tiles = [(mr, nv) for nv in range(1, min(vectors, 8) + 1) for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers and not (exact and vectors % nv)]
     mr, nv = min(tiles, key=cost)
     return Tile(mr, nv, lanes)

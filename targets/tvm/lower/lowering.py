@@ -53,7 +53,7 @@ class Lowering:
     def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule], fallback: Rule) -> None:
         self.model, self.machine = model, machine
         self.builder = relax.BlockBuilder()
-        self.analyzer = tvm.arith.Analyzer()
+        self.analyzer = tvm.sym.Analyzer()
         self.weights: dict[str, ir.Array] = {}
         self.notes: list[str] = []
         self._table, self._fallback = table, fallback

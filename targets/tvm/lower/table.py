@@ -138,10 +138,11 @@ _STANDARD: dict[str, Rule] = {
 }
 
 _OPTC: dict[str, Rule] = {
-    "AveragePoolNHWC": windows.average_pool_nhwc,
-    "ConvNHWC": windows.conv_nhwc,
-    "ConvTransposeNHWC": windows.conv_transpose_nhwc,
-    "MaxPoolNHWC": windows.max_pool_nhwc,
+    "AveragePoolChannelsLast": windows.average_pool_nhwc,
+    "ConvChannelsLast": windows.conv_nhwc,
+    "ConvFromImage": windows.conv_from_image,
+    "ConvTransposeChannelsLast": windows.conv_transpose_nhwc,
+    "MaxPoolChannelsLast": windows.max_pool_nhwc,
 }
 
 TABLE: dict[tuple[str, str], Rule] = {

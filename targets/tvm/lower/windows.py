@@ -62,12 +62,17 @@ def conv(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 
 def conv_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """optc's ConvNHWC: a convolution over NHWC, or from an NCHW image; the weights stay OIHW, as in the source."""
+    """NHWC to NHWC; the weights stay OIHW, as in the source."""
     x, weight = inputs[0], inputs[1]
-    layout = ir.attribute(node, "input_layout", "NHWC")
-    own = ctx.shape(x)
-    spatial = own[1:3] if layout == "NHWC" else own[2:4]
-    return _kernel(ctx, node, x, weight, _bias(ctx, node, inputs), _attributes(ctx, node, spatial, weight.shape[2:]), layout)
+    window = _attributes(ctx, node, ctx.shape(x)[1:3], weight.shape[2:])
+    return _kernel(ctx, node, x, weight, _bias(ctx, node, inputs), window, "NHWC")
+
+
+def conv_from_image(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """NCHW of few channels to NHWC."""
+    x, weight = inputs[0], inputs[1]
+    window = _attributes(ctx, node, ctx.shape(x)[2:], weight.shape[2:])
+    return _kernel(ctx, node, x, weight, _bias(ctx, node, inputs), window, "NCHW")
 
 
 def _bias(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> ir.Array | None:
@@ -99,7 +104,7 @@ def _unscheduled(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any
         operator(x, weight, strides=window["strides"], padding=window["pads"], dilation=window["dilations"], groups=int(ir.attribute(node, "group", 1)))
     )
     if len(inputs) > 2 and inputs[2] is not None:
-        y = ctx.emit(relax.op.add(y, ctx.reshape(inputs[2], [1, -1 if False else ctx.shape(inputs[2])[0], *[1] * len(spatial)])))
+        y = ctx.emit(relax.op.add(y, ctx.reshape(inputs[2], [1, ctx.shape(inputs[2])[0], *[1] * len(spatial)])))
     return y
 
 

@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import tvm_ffi
 from tvm import tirx
+from tvm.ir import Call, Op
 from tvm.s_tir import Schedule
 from tvm.tirx import IterVar
 
 Block = Any  # SBlockRV: a handle in a schedule
 Loop = Any  # LoopRV
+
+_TRANSCENDENTAL = frozenset(f"tirx.{name}" for name in ("exp", "log", "pow", "tanh", "erf", "sigmoid", "sin", "cos", "sqrt"))
 
 
 def blocks(schedule: Schedule) -> list[Block]:
@@ -69,3 +73,41 @@ def inline_prologue(schedule: Schedule, block: Block) -> None:
             return
         if is_spatial(schedule, each) and annotation(schedule, each, "optc.stage") is None:
             schedule.compute_inline(each)
+
+
+def mentions(node: Any, variable: Any) -> bool:
+    """Whether the expression or statement uses the variable."""
+    found: list[Any] = []
+
+    def visit(each: Any) -> None:
+        if each.same_as(variable):
+            found.append(each)
+
+    tvm_ffi.structural_walk(node, (tirx.Var, visit))
+    return bool(found)
+
+
+def same(schedule: Schedule, one: Block, other: Block) -> bool:
+    """Whether two handles name one block."""
+    return bool(schedule.get(one).name_hint == schedule.get(other).name_hint)
+
+
+def inline_cheap(schedule: Schedule) -> None:
+    """Inline the spatial blocks that are not outputs, but for those that several blocks read and that cost a function call."""
+    for block in blocks(schedule):
+        if not is_spatial(schedule, block) or is_output(schedule, block):
+            continue
+        if len(schedule.get_consumers(block)) < 2 or not _calls(schedule.get(block).body):
+            schedule.compute_inline(block)
+
+
+def _calls(statement: Any) -> bool:
+    """Whether the statement evaluates a transcendental function."""
+    found: list[str] = []
+
+    def visit(call: Any) -> None:
+        if isinstance(call.op, Op) and call.op.name in _TRANSCENDENTAL:
+            found.append(call.op.name)
+
+    tvm_ffi.structural_walk(statement, (Call, visit))
+    return bool(found)

@@ -1,13 +1,20 @@
 """Loop transformations that several rules share."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
+import tvm_ffi
+from tvm import tirx
 from tvm.s_tir import Schedule
 
 from optc.targets.tvm.machine import Machine
-from optc.targets.tvm.schedule.blocks import Block, Loop, extent
+from optc.targets.tvm.schedule.blocks import Block, Loop, extent, mentions
 
 PARALLEL_WORK = 60_000  # multiply-adds a lane below which waking a thread costs more than it saves
+PARALLEL_ELEMENTS = 1 << 16  # the same for a pass over memory
+_SYMBOLIC = 64  # stands for an extent known only at run time
+_NARROWEST = 4  # lanes below which vector code is not worth its shuffles
 
 
 def product(values: Sequence[int]) -> int:
@@ -18,21 +25,54 @@ def product(values: Sequence[int]) -> int:
     return total
 
 
-def copy_loops(schedule: Schedule, block: Block, machine: Machine, parallel: bool) -> None:
-    """Vectorize the innermost axis of a copying block; split its rows among threads when asked."""
+def vector_width(schedule: Schedule, block: Block, machine: Machine) -> int:
+    """The widest vector along the block's innermost loop that needs no mask: it divides the extent and every bound tested inside."""
     loops = schedule.get_loops(block)
-    inner = extent(schedule, loops[-1])
-    lanes = machine.lanes()
-    if inner is None or inner >= lanes:
-        if inner is not None:
-            while inner % lanes and lanes > 4:
-                lanes //= 2
-        _, vector = schedule.split(loops[-1], [None, lanes])
+    inner = extent(schedule, loops[-1]) if loops else None
+    if inner is None:
+        return 1
+    body = schedule.get(block).body
+    column = schedule.get(block).iter_vars[-1].var
+    bounds = [inner]
+
+    def visit(node: Any) -> None:
+        if mentions(node, column):
+            bounds.extend(int(side.value) for side in (node.a, node.b) if isinstance(side, tirx.IntImm))
+
+    for kind in (tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.EQ, tirx.NE):
+        tvm_ffi.structural_walk(body, (kind, visit))
+    return math.gcd(machine.lanes(), *bounds)
+
+
+def vectorize_inner(schedule: Schedule, block: Block, machine: Machine) -> None:
+    """Vectorize the block's innermost loop; one that no whole vector divides is left to LLVM's loop vectorizer."""
+    width = vector_width(schedule, block, machine)
+    if width >= _NARROWEST:
+        _, vector = schedule.split(schedule.get_loops(block)[-1], [None, width])
         schedule.vectorize(vector)
-    elif inner > 1:
-        schedule.vectorize(loops[-1])
-    if parallel:
-        schedule.parallel(schedule.fuse(*loops[:2]))
+
+
+def elements(schedule: Schedule, loops: Sequence[Loop]) -> int:
+    """How often the loops run together, a typical extent standing for a symbolic one."""
+    return product([extent(schedule, loop) or _SYMBOLIC for loop in loops])
+
+
+def spread(schedule: Schedule, outer: Sequence[Loop], every: Sequence[Loop]) -> Loop | None:
+    """Run the `outer` loops in parallel, fused, when all loops together are enough work; the fused loop, None where they were left."""
+    if not outer or elements(schedule, every) < PARALLEL_ELEMENTS:
+        return None
+    fused = schedule.fuse(*outer)
+    schedule.parallel(fused)
+    return fused
+
+
+def copy_loops(schedule: Schedule, block: Block, machine: Machine, parallel: bool) -> None:
+    """Vectorize a copying block; split its rows among threads when asked."""
+    outer = schedule.get_loops(block)[:2]
+    enough = parallel and elements(schedule, schedule.get_loops(block)) >= PARALLEL_ELEMENTS
+    vectorize_inner(schedule, block, machine)
+    if enough:
+        schedule.parallel(schedule.fuse(*outer))
 
 
 def finish_tile(schedule: Schedule, last: Block, at: Loop, lanes: int) -> None:

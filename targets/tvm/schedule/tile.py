@@ -40,8 +40,11 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     others = [loop for i, loop in enumerate(space[:-1]) if i != axis]
     ro, ri = schedule.split(row, [None, mr])
     co, cm, cv = schedule.split(column, [None, nv, lanes])
-    schedule.reorder(*others, ro, co, *reduction, ri, cm, cv)
-    outer = schedule.fuse(*others, ro, co)
+    order = [*others, ro, co]
+    if product([extent(schedule, loop) or 1 for loop in [*reduction, co, cm, cv]]) * 4 > machine.l2 // 2:
+        order = [*others[:1], co, *others[1:], ro]  # the weights of one block of channels stay in cache, not all of them
+    schedule.reorder(*order, *reduction, ri, cm, cv)
+    outer = schedule.fuse(*order)
     if work >= PARALLEL_WORK * machine.lanes():
         schedule.parallel(outer)
     schedule.vectorize(cv)

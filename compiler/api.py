@@ -1,0 +1,182 @@
+"""The Python face: compile a model into a bundle, optimize it as ONNX, compare models, find a guilty rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from optc.compiler import bisect as bisection
+from optc.compiler import bundle, bundling, inputs, ir, load, runner, runtime, save, sources
+from optc.compiler.diagnostics import UserError
+from optc.compiler.instrument import Instrument, Outcome
+from optc.compiler.interface import Shapes
+from optc.compiler.measure import data as samples
+from optc.compiler.numerics import Array, Comparison, Numerics, compare
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes
+from optc.compiler.reference import Reference
+from optc.compiler.target import Target
+
+__all__ = [
+    "CompileResult",
+    "OptResult",
+    "bisect",
+    "compare_models",
+    "compile",
+    "optimize",
+    "optimized",
+    "parse_shapes",
+    "watched",
+]
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """What `compile` made. `error` is the largest relative error of any output against the source on `samples` samples."""
+
+    path: Path
+    target: str
+    nodes_before: int
+    nodes_after: int
+    bytes_before: int
+    bytes_after: int
+    numerics: Numerics
+    error: float
+    samples: int
+    data: str
+    seconds: float
+    cached: bool
+    outcomes: list[Outcome] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def broken(self) -> list[Outcome]:
+        """Passes that were rolled back."""
+        return [o for o in self.outcomes if not o.kept]
+
+    def document(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path), "numerics": self.numerics.value}
+
+
+@dataclass(frozen=True)
+class OptResult:
+    """What `optimize` made, with the report of its passes."""
+
+    path: Path
+    nodes_before: int
+    nodes_after: int
+    bytes_before: int
+    bytes_after: int
+    report: runner.Report
+
+    def document(self) -> dict[str, Any]:
+        rest = {k: v for k, v in vars(self).items() if k not in ("report", "path")}
+        return {"path": str(self.path), **rest, "passes": [asdict(o) for o in self.report.outcomes]}
+
+
+def compile(
+    model: str | Path,
+    output: str | Path,
+    *,
+    target: str | None = None,
+    passes: str | None = None,
+    recipe: str | Path | Recipe | None = None,
+    shapes: Shapes | None = None,
+    data: str | Path | None = None,
+    decisions: str | Path | None = None,
+    cache: bool = True,
+    keep_onnx: bool = False,
+    options: runner.Options | None = None,
+    tell: Tell = lambda _: None,
+) -> CompileResult:
+    """Compile an ONNX file into the bundle `output`, checked on the target against the source model.
+
+    `recipe` gives what the other arguments do not. Raises UserError for wrong input, ContractError where the result is
+    not the source model within its contract (nothing is written), InternalError with a reproducer for a bug of ours.
+    """
+    base = recipe if isinstance(recipe, Recipe) or recipe is None else Recipe.read(Path(recipe))
+    given: dict[str, Any] = {} if base is None else vars(base).copy()
+    given |= {"pipeline": Pipeline.parse(passes)} if passes is not None else {}
+    given |= {"target": Target.parse(target)} if target is not None else {}
+    given |= {"shapes": shapes} if shapes else {}
+    given |= {"data": Path(data)} if data is not None else {}
+    asked = Recipe(**given)
+    kept = Path(decisions) if decisions is not None else None
+    job = bundling.Job(Path(model), Path(output), asked, kept, keep_onnx, options or runner.Options(), tell)
+    return CompileResult(**bundling.run(job, cache))
+
+
+def optimize(
+    model: str | Path,
+    output: str | Path,
+    *,
+    passes: str | None = None,
+    shapes: Shapes | None = None,
+    data: str | Path | None = None,
+    options: runner.Options | None = None,
+) -> OptResult:
+    """Optimize an ONNX file into an ONNX file of plain standard operators."""
+    source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
+    output = Path(output)
+    if output.is_dir():
+        raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
+    save.save(source, output, expand=True)
+    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
+
+
+def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
+    """A model after passes, and what they did; outputs are not compared."""
+    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off"))
+    return source, report
+
+
+def _run(
+    path: Path, passes: str, shapes: Shapes | None, data: str | Path | None, options: runner.Options | None
+) -> tuple[ir.Model, runner.Report, int]:
+    pipeline = Pipeline.parse(passes)
+    source = load.load(path, shapes)
+    before = ir.count_nodes(source)
+    options = options or runner.Options()
+    if data is not None:
+        options = replace(options, feeds=samples.read(Path(data), source))
+    return source, runner.run(pipeline, source, options), before
+
+
+def compare_models(before: Path, after: Path, data: Path | None = None) -> tuple[Comparison, int]:
+    """The worst output of two models (`after`: an ONNX file or a bundle) on the same samples, and how many there were."""
+    source = load.load(before)
+    feeds = samples.read(data, source) if data is not None else inputs.generate(source)
+    expected = Reference(source).run_all(feeds)
+    if (after / "manifest.json").is_file():
+        bundle.verify(after)
+        program = runtime.load(after)
+        return compare(expected, [program.run(f) for f in feeds]), len(feeds)
+    other = load.load(after)
+    names = [[v.name for v in m.graph.inputs] for m in (source, other)]
+    if sorted(map(str, names[0])) != sorted(map(str, names[1])):
+        raise UserError(f"the models take other inputs: {names[0]} and {names[1]}", place=f"{before} and {after}")
+    return compare(expected, Reference(other).run_all(feeds)), len(feeds)
+
+
+def bisect(
+    model: Path, passes: str, shapes: Shapes | None = None, data: Path | None = None, tolerance: float = 1e-4
+) -> tuple[bisection.Culprit, ir.Model] | None:
+    """The first rewrite after which the model's outputs differ by more than `tolerance`, and the source; None if none does."""
+    pipeline, source = Pipeline.parse(passes), load.load(model, shapes)
+    feeds = samples.read(data, source) if data is not None else inputs.generate(source)
+    expected: list[dict[str, Array]] = Reference(source).run_all(feeds)
+
+    def good(candidate: ir.Model) -> bool:
+        return compare(expected, Reference(candidate).run_all(feeds)).meets(Numerics.REASSOCIATED, tolerance)
+
+    final, _, _ = _run(model, passes, shapes, None, runner.Options(check="off"))
+    return None if good(final) else (bisection.find(source, pipeline.passes, good), source)
+
+
+def watched(options: runner.Options, *watchers: Instrument) -> runner.Options:
+    """The options with more watchers."""
+    return replace(options, instruments=(*options.instruments, *watchers))

@@ -1,0 +1,191 @@
+"""From a recipe to a bundle: optimize, let the target build, check the result against the source, and publish it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from optc.compiler import bundle, decisions, inputs, ir, load, reproducer, runner, runtime, sources
+from optc.compiler.cache import Cache, key
+from optc.compiler.check import Feeds
+from optc.compiler.diagnostics import ContractError, InternalError, OptcError
+from optc.compiler.instrument import Outcome
+from optc.compiler.manifest import Manifest, ValueInfo
+from optc.compiler.measure import data as samples
+from optc.compiler.numerics import TOLERANCE, Comparison, Numerics, compare
+from optc.compiler.pipeline import LossyPass, Pipeline
+from optc.compiler.recipe import Recipe
+from optc.compiler.reference import Reference
+from optc.compiler.target import Artifact, Target
+
+TOOLS = ("optc", "onnx", "onnx-ir", "numpy", "onnxruntime", "apache-tvm", "apache-tvm-ffi")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One compilation as it was asked for."""
+
+    model: Path
+    output: Path
+    recipe: Recipe
+    decisions: Path | None
+    keep_onnx: bool
+    options: runner.Options
+    tell: Callable[[str], None]
+
+
+def run(job: Job, use_cache: bool) -> dict[str, Any]:
+    """Compile; the fields of a CompileResult."""
+    start = time.perf_counter()
+    bundle.check_destination(job.output)
+    digest = sources.digest(job.model)
+    store = Cache() if use_cache else None
+    wanted = key(_key_parts(job, digest)) if store else ""
+    held = store.get(wanted) if store else None
+    if held is not None:
+        bundle.publish(held, job.output)
+    else:
+        with tempfile.TemporaryDirectory(prefix="optc-") as folder:
+            built = Path(folder) / "bundle"
+            _build(job, digest, built)
+            if store:
+                store.put(wanted, built)
+            bundle.publish(built, job.output)
+    return {**_result(job), "seconds": time.perf_counter() - start, "cached": held is not None}
+
+
+def _key_parts(job: Job, digest: str) -> dict[str, str]:
+    """Everything the bytes of a bundle depend on."""
+    recipe = job.recipe
+    return {
+        "source": digest,
+        "recipe": recipe.to_toml(),
+        "machine": repr(recipe.target.capabilities()),
+        "data": sources.data_digest(recipe.data) if recipe.data else "",
+        "decisions": job.decisions.read_text() if job.decisions else "",
+        "keep-onnx": str(job.keep_onnx),
+        "check": job.options.check,
+        "tools": repr(_tools()),
+        "code": sources.code_digest([type(recipe.target), *map(type, recipe.pipeline)]),
+    }
+
+
+def _tools() -> dict[str, str]:
+    return {name: version(name) for name in TOOLS}
+
+
+def _build(job: Job, digest: str, path: Path) -> None:
+    """Compile into the folder `path`. What is not the source model within its contract raises and leaves nothing."""
+    recipe, tell = job.recipe, job.tell
+    tell("reading the model")
+    model = load.load(job.model, recipe.shapes)
+    before = ir.count_nodes(model)
+    inputs_, outputs = ([ValueInfo.of(v) for v in part] for part in (model.graph.inputs, model.graph.outputs))
+    pipeline, options = recipe.pipeline, job.options
+    if job.decisions is not None:
+        pipeline, options = decisions.apply(job.decisions, digest, pipeline), replace(options, check="off")
+    feeds = samples.read(recipe.data, model) if recipe.data else inputs.generate(model, seed=recipe.seed)
+    expected = Reference(model).run_all(feeds)
+    report = runner.run(pipeline, model, replace(options, feeds=feeds))
+    lossy = any(o.kept and o.rewrites and isinstance(p, LossyPass) for o, p in zip(report.outcomes, pipeline, strict=True))
+    lowered = model.clone()
+    target_report = runner.run(Pipeline.parse(recipe.target.pipeline()), lowered, replace(options, feeds=feeds))
+    tell(f"building for {recipe.target}")
+    artifact = _artifact(recipe.target, lowered, job.options.reproducers)
+    wanted = Reference(model).run_all(feeds) if lossy else expected
+    draft = Manifest(
+        source_digest=digest,
+        pipeline=str(recipe.pipeline),
+        target=str(recipe.target),
+        inputs=tuple(inputs_),
+        outputs=tuple(outputs),
+        contracts={
+            "numerics": (Numerics.LOSSY if lossy else runner.contract(p for p in pipeline)).value,
+            "tolerance": TOLERANCE,
+            "passes": [asdict(o) | {"seconds": None} for o in (*report.outcomes, *target_report.outcomes)],
+        },
+        nodes={"before": before, "after": ir.count_nodes(model)},
+        tools=_tools(),
+    )
+    records: dict[str, bytes] = {
+        "decisions.json": decisions.to_bytes(digest, recipe.pipeline, report.outcomes),
+        "lineage.json": _json(
+            {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(lowered.graph) for n in g}
+        ),
+    }
+    view = Target.parse("onnx").build(model) if job.keep_onnx else None
+    tell("checking against the source")
+    with tempfile.TemporaryDirectory(prefix="optc-") as folder:
+        trial = Path(folder) / "trial"
+        bundle.write(trial, draft, artifact)
+        actual = _on_target(trial, feeds)
+    _hold(compare(wanted, actual), recipe.target)
+    against_source = compare(expected, actual)
+    records["measurements.json"] = _json(
+        {
+            "relative_error": against_source.error,
+            "relative_l2": against_source.l2,
+            "samples": len(feeds),
+            "data": "given" if recipe.data else "generated",
+        }
+    )
+    bundle.write(path, draft, artifact, records=records, view=view)
+
+
+def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:
+    try:
+        return target.build(model)
+    except OptcError:
+        raise
+    except Exception as error:  # a target that falls over is a bug of ours: leave what replays it
+        command = reproducer.write(
+            reproducers, model, f"optc compile {{model}} -o replayed.optc --target '{target}' --passes ''", error
+        )
+        raise InternalError(
+            f"{type(error).__name__}: {error}"[:2000],
+            place=f"target '{target}'",
+            hint=f"this is a bug in optc; replay it with\n{command}",
+        ) from error
+
+
+def _on_target(path: Path, feeds: Feeds) -> list[dict[str, Any]]:
+    program = runtime.load(path)
+    return [dict(program.run(f)) for f in feeds]
+
+
+def _hold(worst: Comparison, target: Target) -> None:
+    if not worst.meets(Numerics.REASSOCIATED):
+        raise ContractError(
+            f"the compiled model is not the source model: {worst}, allowed {TOLERANCE:.0e}",
+            place=f"target '{target}'",
+            hint="nothing was written; `--target onnxruntime` runs every model. Please report the model",
+        )
+
+
+def _result(job: Job) -> dict[str, Any]:
+    found = bundle.read(job.output)
+    measured: Mapping[str, Any] = json.loads((job.output / "measurements.json").read_bytes())
+    return {
+        "path": job.output,
+        "target": found.target,
+        "nodes_before": found.nodes["before"],
+        "nodes_after": found.nodes["after"],
+        "bytes_before": sources.size(job.model),
+        "bytes_after": found.bytes_needed,
+        "numerics": Numerics(found.contracts["numerics"]),
+        "error": measured["relative_error"],
+        "samples": measured["samples"],
+        "data": measured["data"],
+        "outcomes": [Outcome(**{**o, "seconds": 0.0}) for o in found.contracts["passes"]],
+        "notes": tuple(found.notes),
+    }
+
+
+def _json(document: Any) -> bytes:
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,96 @@
+"""The cache of whole compilations: bundles under the digest of everything that went into them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from optc.compiler import bundle
+from optc.compiler.diagnostics import UserError
+
+LIMIT = 4 << 30
+"""Bytes kept at most."""
+
+
+def key(parts: Mapping[str, str]) -> str:
+    """The digest of what a compilation depends on: source, recipe, target, machine, versions of tools."""
+    return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()
+
+
+class Cache:
+    """Bundles by key, in `folder`, `$OPTC_CACHE` or `~/.cache/optc`. Compilations may share it; an entry is whole or absent.
+
+    When `limit` bytes are exceeded, the entries go that were not used for longest.
+    """
+
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
+        self.folder = folder or Path(os.environ.get("OPTC_CACHE") or Path.home() / ".cache" / "optc")
+        self.limit = limit
+
+    def get(self, key: str) -> Path | None:
+        """The bundle of a key, its digests verified; a damaged entry is dropped."""
+        entry = self.folder / key
+        if not entry.is_dir():
+            return None
+        try:
+            os.utime(entry)  # used now: last to be evicted
+            bundle.verify(entry)
+        except (UserError, FileNotFoundError):  # damaged, or evicted by another process this moment
+            _remove(entry)
+            return None
+        return entry
+
+    def put(self, key: str, path: Path) -> None:
+        """Keep a copy of a bundle. Raises UserError where the cache's folder cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.get(key) is None:
+                bundle.publish(path, self.folder / key)
+            self._evict(keep=key)
+        except PermissionError as error:
+            raise UserError(
+                f"the cache cannot be written: {error.strerror}", place=str(self.folder), hint="set OPTC_CACHE to another folder"
+            ) from error
+
+    def _evict(self, keep: str) -> None:
+        entries = sorted(self._entries())
+        total = sum(size for _, _, size in entries)
+        for used, name, size in entries:
+            if total <= self.limit:
+                return
+            entry = self.folder / name
+            if name != keep and _used(entry) == used:  # else another process has just taken it
+                _remove(entry)
+                total -= size
+
+    def _entries(self) -> Iterator[tuple[int, str, int]]:
+        """(last use in nanoseconds, key, bytes) of every entry."""
+        for entry in self.folder.iterdir():
+            if entry.name.startswith("."):  # being written or removed
+                continue
+            try:
+                yield _used(entry), entry.name, bundle.read(entry).bytes_on_disk
+            except UserError:
+                _remove(entry)
+
+
+def _used(entry: Path) -> int:
+    """When an entry was last used; -1: it is gone."""
+    try:
+        return entry.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1
+
+
+def _remove(entry: Path) -> None:
+    """Under another name first, so that nobody meets half an entry."""
+    gone = entry.with_name(f".{entry.name}.{os.getpid()}.evicted")
+    try:
+        entry.rename(gone)
+    except FileNotFoundError:  # another process evicted it
+        return
+    shutil.rmtree(gone)

@@ -1,0 +1,141 @@
+"""print, diff, explain, check, bisect: for people who ask why."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optc.compiler.commands.common import Data, Json, Model, Passes, Shape, emit, table
+from optc.compiler.diagnostics import ContractError
+
+if TYPE_CHECKING:
+    from optc.compiler import ir
+
+Tolerance = Annotated[float, typer.Option("--tolerance", min=0.0, help="Largest relative error allowed.")]
+
+
+def print_(
+    model: Model,
+    passes: Annotated[str, typer.Option("--passes", help="Run these passes first.", metavar="TEXT", show_default="none")] = "",
+    shape: Shape = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Print every element of every weight.")] = False,
+) -> None:
+    """Print a model as text, after passes if you like."""
+    from optc.compiler import printer
+
+    print(printer.text(_optimized(model, passes, shape), whole=whole), end="")
+
+
+def diff(
+    before: Model,
+    after: Annotated[
+        Path | None, typer.Argument(help="Another ONNX file; without it, BEFORE after --passes.", show_default=False)
+    ] = None,
+    passes: Passes = None,
+    shape: Shape = None,
+) -> None:
+    """Show what passes change in a model, or how two models differ, node by node."""
+    from optc.compiler import printer
+    from optc.compiler.recipe import DEFAULT_PASSES
+
+    old = _optimized(before, "", shape)
+    new = _optimized(after, "", shape) if after else _optimized(before, DEFAULT_PASSES if passes is None else passes, shape)
+    a, b = (printer.text(m).splitlines() for m in (old, new))
+    for line in difflib.unified_diff(a, b, str(before), str(after or "after passes"), lineterm="", n=1):
+        print(line)
+
+
+def explain(
+    model: Model,
+    passes: Passes = None,
+    shape: Shape = None,
+    node: Annotated[
+        str | None, typer.Option("--node", help="Only refusals at nodes whose name holds this.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say why rewrites did not happen where they nearly did."""
+    from optc.compiler import api
+    from optc.compiler.recipe import DEFAULT_PASSES
+
+    _, report = api.optimized(model, DEFAULT_PASSES if passes is None else passes, api.parse_shapes(shape))
+    found = {(r.owner, r.rule, r.node, r.op_type): r.reason for r in report.refusals if node is None or node in r.node}
+    rows = [[*key, reason] for key, reason in found.items() if reason]
+    if json:
+        emit([dict(zip(("pass", "rule", "node", "operator", "reason"), row, strict=True)) for row in rows])
+    elif rows:
+        table("", ["pass", "rule", "node", "operator", "why not"], rows)
+    else:
+        print("every rule that nearly matched was applied")
+
+
+def check(
+    before: Annotated[Path, typer.Argument(help="The source: an ONNX file.", show_default=False)],
+    after: Annotated[Path, typer.Argument(help="What became of it: an ONNX file or a bundle.", show_default=False)],
+    data: Data = None,
+    tolerance: Tolerance = 1e-4,
+    json: Json = False,
+) -> None:
+    """Compare two models, or a bundle with its source, on the same inputs; also verify a bundle's files."""
+    from optc.compiler import api
+
+    worst, samples = api.compare_models(before, after, data)
+    holds = not worst.problem and worst.error <= tolerance
+    if json:
+        emit(
+            {
+                "holds": holds,
+                "output": worst.output,
+                "relative_error": worst.error,
+                "l2": worst.l2,
+                "problem": worst.problem,
+                "samples": samples,
+            }
+        )
+    else:
+        print(f"{worst}, {samples} {'generated samples' if data is None else 'samples'}, tolerance {tolerance:.1e}")
+    if not holds:
+        raise ContractError(
+            f"the models differ: {worst}", place=f"{before} and {after}", hint="`optc bisect` finds the rewrite that is guilty"
+        )
+
+
+def bisect(
+    model: Model, passes: Passes = None, shape: Shape = None, data: Data = None, tolerance: Tolerance = 1e-4, json: Json = False
+) -> None:
+    """Find the first rewrite after which a model's outputs differ."""
+    from optc.compiler import api, printer
+    from optc.compiler.recipe import DEFAULT_PASSES
+
+    text = DEFAULT_PASSES if passes is None else passes
+    found = api.bisect(model, text, api.parse_shapes(shape), data, tolerance)
+    if found is None:
+        emit({"culprit": None}) if json else print("all rewrites keep the model's outputs")
+        return
+    culprit, source = found
+    lines = [line for n in source.graph if n.name in culprit.step.origin.sources for line in printer.neighbourhood(n)]
+    if json:
+        emit(
+            {
+                "culprit": {
+                    "pass": str(culprit.owner),
+                    "node": culprit.step.node,
+                    "limit": culprit.limit,
+                    "sources": culprit.step.origin.sources,
+                }
+            }
+        )
+        return
+    at = f"node '{culprit.step.node}' ({culprit.step.op_type})"
+    print(f"rewrite {culprit.limit}, by pass '{culprit.owner}' at {at}, changes the outputs")
+    print("from source nodes " + ", ".join(culprit.step.origin.sources), *lines, sep="\n")
+    print(f"see it: optc diff {model} --passes '{text}'; stop before it: optc opt ... --bisect-limit={culprit.limit - 1}")
+
+
+def _optimized(model: Path, passes: str, shape: list[str] | None) -> ir.Model:
+    from optc.compiler import api
+
+    return api.optimized(model, passes, api.parse_shapes(shape))[0]

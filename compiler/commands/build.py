@@ -1,0 +1,162 @@
+"""compile and opt: ONNX to a bundle, and ONNX to ONNX."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from optc.compiler.commands.common import (
+    BisectLimit,
+    Check,
+    Data,
+    Json,
+    Model,
+    Passes,
+    PrintAfter,
+    Shape,
+    TimePasses,
+    VerifyEach,
+    emit,
+    megabytes,
+    progress,
+    table,
+)
+
+if TYPE_CHECKING:
+    from optc.compiler.api import CompileResult, OptResult
+    from optc.compiler.instrument import Outcome
+    from optc.compiler.instrument import TimePasses as Timer
+    from optc.compiler.runner import Options, Report
+
+
+def compile_(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write.", show_default=False)],
+    target: Annotated[
+        str | None, typer.Option("--target", help="What to compile for; see `optc targets`.", show_default="cpu")
+    ] = None,
+    passes: Passes = None,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe instead of options.", show_default=False)] = None,
+    shape: Shape = None,
+    data: Data = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option("--decisions", help="A bundle's decisions.json: decide as it did, measure nothing.", show_default=False),
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Take an earlier, identical compilation from the cache.")
+    ] = True,
+    keep_onnx: Annotated[bool, typer.Option("--keep-onnx", help="Put the optimized model into the bundle as ONNX too.")] = False,
+    json: Json = False,
+    check: Check = False,
+    verify_each: VerifyEach = False,
+    print_ir_after: PrintAfter = None,
+    time_passes: TimePasses = False,
+    bisect_limit: BisectLimit = None,
+) -> None:
+    """Compile an ONNX model into a bundle of native code, checked against the model it came from."""
+    from optc.compiler import api
+    from optc.compiler.instrument import Progress
+
+    with progress(json) as tell:
+        options, timer = _options(check, verify_each, print_ir_after, time_passes, bisect_limit)
+        options = api.watched(options, Progress(tell))
+        result = api.compile(
+            model,
+            output,
+            target=target,
+            passes=passes,
+            recipe=recipe,
+            shapes=api.parse_shapes(shape),
+            data=data,
+            decisions=decisions,
+            cache=cache and bisect_limit is None and print_ir_after is None,
+            keep_onnx=keep_onnx,
+            options=options,
+            tell=tell,
+        )
+    if json:
+        emit(result.document())
+        return
+    _time(timer)
+    _warn(result.broken, result.notes)
+    where = "from the cache" if result.cached else f"in {result.seconds:.1f} s"
+    print(f"{output}: compiled for {result.target} {where}")
+    print(f"  {_shrunk(result)}")
+    print(f"  largest relative error against the source: {result.error:.1e} on {result.samples} {result.data} samples")
+    print(f"  run it: optc run {output} --random; optc bench {output} {model}")
+
+
+def opt(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.", show_default=False)],
+    passes: Passes = None,
+    shape: Shape = None,
+    data: Data = None,
+    json: Json = False,
+    check: Check = False,
+    verify_each: VerifyEach = False,
+    print_ir_after: PrintAfter = None,
+    time_passes: TimePasses = False,
+    bisect_limit: BisectLimit = None,
+) -> None:
+    """Optimize an ONNX model into an ONNX model of plain standard operators."""
+    from optc.compiler import api
+    from optc.compiler.instrument import Progress
+
+    with progress(json) as tell:
+        options, timer = _options(check, verify_each, print_ir_after, time_passes, bisect_limit)
+        result = api.optimize(
+            model, output, passes=passes, shapes=api.parse_shapes(shape), data=data, options=api.watched(options, Progress(tell))
+        )
+    if json:
+        emit(result.document())
+        return
+    _time(timer)
+    _warn(result.report.broken, ())
+    _passes(result.report)
+    print(f"{output}: {_shrunk(result)}")
+
+
+def _shrunk(result: CompileResult | OptResult) -> str:
+    sizes = f"{megabytes(result.bytes_before)} -> {megabytes(result.bytes_after)}"
+    return f"nodes {result.nodes_before} -> {result.nodes_after}, {sizes}"
+
+
+def _options(
+    check: bool, verify_each: bool, print_after: str | None, time_passes: bool, limit: int | None
+) -> tuple[Options, Timer | None]:
+    from optc.compiler.instrument import Instrument, PrintIR, TimePasses
+    from optc.compiler.runner import Options
+
+    timer = TimePasses() if time_passes else None
+    watchers: list[Instrument] = [w for w in (PrintIR(print_after) if print_after else None, timer) if w is not None]
+    return Options(check="each" if check else "group", verify_each=verify_each, bisect_limit=limit, instruments=watchers), timer
+
+
+def _time(timer: Timer | None) -> None:
+    if timer is not None:
+        print(timer.report(), file=sys.stderr)
+
+
+def _warn(broken: list[Outcome], notes: Any) -> None:
+    for outcome in broken:
+        print(f"warning: rolled back '{outcome.text}': {outcome.reason}", file=sys.stderr)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _passes(report: Report) -> None:
+    rows = [
+        [o.text, o.rewrites, f"{o.nodes_before} -> {o.nodes_after}", f"{o.seconds:.3f}", _verdict(o)] for o in report.outcomes
+    ]
+    table("", ["pass", "rewrites", "nodes", "seconds", ""], rows)
+
+
+def _verdict(outcome: Outcome) -> str:
+    if not outcome.kept:
+        return "rolled back"
+    return "" if outcome.error is None else f"relative L2 error {outcome.error:.1e}"

@@ -1,0 +1,145 @@
+"""run, bench, inspect: using a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optc.compiler.commands.common import Bundle, Json, Threads, emit, megabytes, table
+from optc.compiler.diagnostics import UserError, nearest
+from optc.compiler.numerics import Array
+
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", "-i", help="An input as a .npy file.", metavar="NAME=FILE.npy", show_default=False)
+]
+Size = Annotated[
+    list[str] | None,
+    typer.Option("--size", help="Size of a symbolic dimension of random inputs.", metavar="DIM=N", show_default=False),
+]
+
+
+def run(
+    bundle: Bundle,
+    inputs: Inputs = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the outputs to this .npz file.", show_default=False)
+    ] = None,
+    random: Annotated[bool, typer.Option("--random", help="Feed random inputs.")] = False,
+    size: Size = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Run a bundle once: on .npy files, or on random inputs to see that it runs."""
+    import numpy as np
+
+    from optc.compiler import runtime
+
+    loaded = runtime.load(bundle, threads=threads)
+    feeds = {n: _read(f) for n, f in (_pair(text, "--input") for text in inputs or [])}
+    if random:
+        feeds = {**runtime.random_feeds(loaded, _sizes(size)), **feeds}
+    elif not feeds:
+        names = " ".join(f"--input {spec.name}={spec.name}.npy" for spec in loaded.inputs)
+        raise UserError("nothing to run on", place=str(bundle), hint=f"give {names}, or --random")
+    outputs = loaded.run(feeds)
+    if output is not None:
+        np.savez(output, **outputs)  # type: ignore[arg-type]
+    if json:
+        emit(
+            {n: {"dtype": str(a.dtype), "shape": list(a.shape), "values": a.ravel()[:1000].tolist()} for n, a in outputs.items()}
+        )
+        return
+    for name, array in outputs.items():
+        with np.printoptions(threshold=16, edgeitems=3, precision=5):
+            print(f"{name}: {array.dtype}{list(array.shape)}\n{array}")
+
+
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="Bundles and ONNX files to run side by side.", show_default=False)],
+    against: Annotated[
+        str, typer.Option("--against", help="Engines for the ONNX files: onnxruntime, openvino.", metavar="NAMES")
+    ] = "onnxruntime",
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="How long to measure in all.")] = 12.0,
+    size: Size = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Measure latency side by side, in alternating blocks: medians, and ratios with 95 % intervals."""
+    from optc.compiler.measure import peers
+    from optc.compiler.measure.latency import interleaved
+
+    workers = threads or peers.cores()
+    programs = peers.programs(models, against.split(","), workers, _sizes(size))
+    race = interleaved(programs, seconds)
+    first = next(iter(programs))
+    rows = [
+        {"name": n, "median_ms": lat.median_ms, "p90_ms": lat.p90_ms, "calls": lat.calls, "speed": race.speed(first, n)}
+        for n, lat in race.latencies.items()
+    ]
+    if json:
+        for row in rows:
+            ratio = row["speed"]
+            row["speed"] = None if row["name"] == first else [ratio.value, ratio.low, ratio.high]  # type: ignore[attr-defined]
+        emit({"threads": workers, "first": first, "programs": rows})
+        return
+    shown = [
+        [r["name"], f"{r['median_ms']:.3f}", f"{r['p90_ms']:.3f}", "-" if r["name"] == first else str(r["speed"])] for r in rows
+    ]
+    table(
+        f"{workers} threads; speed of {first} against each, with its 95 % interval", ["", "median ms", "p90 ms", "speed"], shown
+    )
+
+
+def inspect(bundle: Bundle, json: Json = False) -> None:
+    """Show what a bundle holds: inputs, outputs, passes, files and what they weigh, contract, fallbacks."""
+    from optc.compiler import bundle as bundles
+
+    manifest = bundles.read(bundle)
+    if json:
+        emit(manifest.document())
+        return
+    print(f"{bundle}: target {manifest.target}, needs {megabytes(manifest.bytes_needed)} to run")
+    print(f"source sha256 {manifest.source_digest}\npasses {manifest.pipeline}")
+    rows = [
+        [kind, s.name, f"{s.dtype}[{','.join(map(str, s.shape))}]"]
+        for kind, part in (("input", manifest.inputs), ("output", manifest.outputs))
+        for s in part
+    ]
+    table("", ["", "name", "type"], rows)
+    table("", ["file", "bytes"], [[name, size] for name, size in manifest.sizes().items()])
+    for note in manifest.notes:
+        print(f"note: {note}")
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.rpartition("=")
+    if not equals:
+        raise UserError("expected NAME=VALUE", place=f"{option} {text}")
+    return name, value
+
+
+def _sizes(texts: list[str] | None) -> dict[str, int]:
+    pairs = [_pair(text, "--size") for text in texts or []]
+    for name, value in pairs:
+        if not value.isdigit():
+            raise UserError(f"'{value}' is no size", place=f"--size {name}={value}")
+    return {name: int(value) for name, value in pairs}
+
+
+def _read(file: str) -> Array:
+    import numpy as np
+
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(
+            "no such file",
+            place=file,
+            hint=nearest(path.name, [p.name for p in path.parent.glob("*.npy")]) if path.parent.is_dir() else "",
+        )
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise UserError(f"not an .npy file: {error}", place=file) from error
+    return array

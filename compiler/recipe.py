@@ -1,0 +1,124 @@
+"""Recipes: what `optc compile` is asked to do, as one value with a TOML spelling."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optc.compiler import options
+from optc.compiler.diagnostics import UserError, nearest
+from optc.compiler.interface import Shapes
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.target import Target
+
+DEFAULT_PASSES = (
+    "infer-shapes,canonicalize,fold-constants,share-subexpressions,fuse-conv-bn,fuse-matmul-add,fuse-gelu,"
+    "canonicalize,share-subexpressions,eliminate-dead"
+)
+"""What runs when nobody says otherwise: nothing lossy."""
+
+_KEYS = ("pass", "target", "shapes", "data", "seed")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Passes, target, shapes of inputs, a data file, and the seed of everything random.
+
+    `Recipe.parse(recipe.to_toml()) == recipe`.
+    """
+
+    pipeline: Pipeline = field(default_factory=lambda: Pipeline.parse(DEFAULT_PASSES))
+    target: Target = field(default_factory=lambda: Target.parse("cpu"))
+    shapes: Shapes = field(default_factory=dict)
+    data: Path | None = None
+    seed: int = 0
+
+    @staticmethod
+    def parse(text: str, place: str = "recipe") -> Recipe:
+        """From TOML: `[[pass]]` and `[target]` tables with `name` and options, `[shapes]`, `data = "samples.npz"`, `seed`."""
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"not TOML: {error}", place=place) from error
+        for key in table:
+            if key not in _KEYS:
+                raise UserError(f"a recipe has no '{key}'", place=place, hint=nearest(key, _KEYS))
+        given: dict[str, Any] = {}
+        if "pass" in table:
+            given["pipeline"] = Pipeline.from_tables(_list(table["pass"], place))
+        if "target" in table:
+            target = dict(table["target"])
+            given["target"] = Target.from_table(str(target.pop("name", "")), target)
+        if "shapes" in table:
+            given["shapes"] = {name: parse_shape(shape, f"{place}, shapes.{name}") for name, shape in table["shapes"].items()}
+        if "data" in table:
+            given["data"] = Path(str(table["data"]))
+        if "seed" in table:
+            given["seed"] = options.convert(table["seed"], int)
+        return Recipe(**given)
+
+    @staticmethod
+    def read(path: Path) -> Recipe:
+        if not path.is_file():
+            raise UserError("no such recipe", place=str(path))
+        return Recipe.parse(path.read_text(), str(path))
+
+    def to_toml(self) -> str:
+        """The same recipe as TOML; every option is written out."""
+        out = [f"seed = {self.seed}"]
+        if self.data is not None:
+            out.append(f"data = {_toml(str(self.data))}")
+        for p in self.pipeline:
+            out += ["", "[[pass]]", *_table(p.name, p)]
+        out += ["", "[target]", *_table(self.target.name, self.target)]
+        if self.shapes:
+            out += ["", "[shapes]", *(f"{_toml(n)} = {_toml('x'.join(map(str, s)))}" for n, s in self.shapes.items())]
+        return "\n".join(out) + "\n"
+
+
+def parse_shape(text: Any, place: str) -> tuple[int | str, ...]:
+    """`Nx3x224x224` (also a TOML list): sizes and names of dimensions."""
+    parts = text if isinstance(text, list) else str(text).split("x")
+    shape = tuple(int(p) if re.fullmatch(r"\d+", str(p)) else str(p) for p in parts)
+    for dim in shape:
+        if isinstance(dim, str) and not re.fullmatch(r"[A-Za-z_]\w*", dim):
+            raise UserError(
+                f"'{dim}' is no dimension in shape '{text}'", place=place, hint="write sizes and names: 1x3x224x224, Nx3x48xW"
+            )
+    return shape
+
+
+def parse_shapes(texts: Iterable[str] | None) -> dict[str, tuple[int | str, ...]]:
+    """`--shape NAME=1x3x224x224`, once for each input."""
+    shapes: dict[str, tuple[int | str, ...]] = {}
+    for text in texts or ():
+        name, equals, shape = text.rpartition("=")
+        if not equals or not name:
+            raise UserError("expected NAME=SHAPE", place=f"--shape {text}", hint="--shape x=1x3x224x224")
+        shapes[name] = parse_shape(shape, f"--shape {text}")
+    return shapes
+
+
+def _list(value: Any, place: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list):
+        raise UserError("write passes as [[pass]] tables", place=place)
+    return value
+
+
+def _table(name: str, instance: Any) -> list[str]:
+    return [f"name = {_toml(name)}", *(f"{key} = {_toml(value)}" for key, value in options.values(instance).items())]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'

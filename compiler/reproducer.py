@@ -1,0 +1,33 @@
+"""Reproducers: a folder with the model just before a crash, the traceback, and the command that replays it."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import traceback
+from pathlib import Path
+
+from optc.compiler import ir, save
+
+
+def write(parent: Path, model: ir.Model, command: str, error: Exception | None) -> str:
+    """Write `optc-reproducer-<digest>` under `parent`; `{model}` in the command becomes the model's path. Returns the command."""
+    data = save.to_bytes(model)
+    digest = hashlib.sha256(data + command.encode()).hexdigest()[:12]
+    folder = parent / f"optc-reproducer-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(data)
+    line = command.format(model=folder / "model.onnx")
+    trace = "".join(traceback.format_exception(error)) if error is not None else ""
+    (folder / "reproduce.txt").write_text(f"{trace}\n{line}\n")
+    return line
+
+
+def write_command(parent: Path, arguments: list[str], error: Exception) -> str:
+    """A reproducer for a crash outside the passes: the traceback and the command line, which is returned."""
+    line = "optc " + " ".join(map(shlex.quote, arguments))
+    folder = parent / f"optc-reproducer-{hashlib.sha256(line.encode()).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    trace = "".join(traceback.format_exception(error))
+    (folder / "reproduce.txt").write_text(f"{trace}\n{line}\n")
+    return line

@@ -1,0 +1,208 @@
+"""Running a pipeline: groups of passes are checked once; what breaks its contract is found, rolled back and reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
+from pathlib import Path
+from typing import Literal
+
+from optc.compiler import analysis, bisect, check, inputs, ir, printer, reproducer, verify
+from optc.compiler.check import Feeds
+from optc.compiler.diagnostics import InternalError, OptcError
+from optc.compiler.edit import Editor, Refusal, Step
+from optc.compiler.instrument import Instrument, Outcome
+from optc.compiler.numerics import Numerics, compare
+from optc.compiler.pipeline import LossyPass, Pass, Pipeline
+from optc.compiler.reference import Reference
+
+CUT_ABOVE = 1 << 30
+"""Models with more bytes of weights than this are compared on the region that changed only."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a pipeline runs. `check`: compare outputs once a group of passes (default), after each pass, or not at all.
+
+    `feeds` are the samples to compare on; without them they are generated. After `bisect_limit` rewrites nothing more is changed.
+    """
+
+    check: Literal["group", "each", "off"] = "group"
+    verify_each: bool = False
+    bisect_limit: int | None = None
+    feeds: Feeds | None = None
+    instruments: Sequence[Instrument] = ()
+    reproducers: Path = field(default_factory=Path)
+
+
+@dataclass
+class Report:
+    """What happened: an outcome a pass, every rewrite made, every near miss, the worst error measured of each group."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    checks: list[check.Check] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[Outcome]:
+        return [o for o in self.outcomes if not o.kept]
+
+
+def run(pipeline: Pipeline, model: ir.Model, options: Options | None = None) -> Report:
+    """Run a pipeline on a model, in place.
+
+    A pass that breaks its contract is rolled back and reported with the guilty node. Raises InternalError, with a
+    reproducer, where a pass crashes or leaves the model invalid.
+    """
+    return _Run(model, options or Options()).pipeline(pipeline.passes)
+
+
+class _Run:
+    def __init__(self, model: ir.Model, options: Options) -> None:
+        self.model, self.options = model, options
+        self.edit = Editor(model, options.bisect_limit)
+        self.report = Report(steps=self.edit.steps, refusals=self.edit.refusals)
+        self.interface = verify.signature(model)
+        self._feeds = options.feeds
+
+    @property
+    def feeds(self) -> Feeds:
+        if self._feeds is None:
+            self._feeds = inputs.generate(self.model)
+        return self._feeds
+
+    def pipeline(self, passes: Sequence[Pass]) -> Report:
+        at = 0
+        while at < len(passes):
+            end = at + 1
+            if isinstance(passes[at], LossyPass):
+                self._lossy(passes[at])
+            elif self.options.check == "off":
+                self._keep(passes[at], self._one(passes[at]))
+            else:
+                while self.options.check == "group" and end < len(passes) and not isinstance(passes[end], LossyPass):
+                    end += 1
+                self._group(passes[at:end])
+            at = end
+        return self.report
+
+    def _one(self, p: Pass) -> Outcome:
+        """Run one pass; roll it back and raise where it crashes or leaves the model invalid."""
+        for instrument in self.options.instruments:
+            instrument.before(p, self.edit)
+        self.edit.owner, self.edit.at = p.name, None
+        mark, steps = self.edit.mark(), len(self.edit.steps)
+        nodes, start = ir.count_nodes(self.model), time.perf_counter()
+        try:
+            p.run(self.edit)
+        except OptcError as error:
+            self.edit.rollback(mark)
+            if not isinstance(error, InternalError):
+                raise
+            raise self._bug(p, error.message, error) from error
+        except Exception as error:  # anything else that escapes a pass is a bug: report it with what replays it
+            self.edit.rollback(mark)
+            raise self._bug(p, f"{type(error).__name__}: {error}", error) from error
+        changed = self.edit.mark() > mark
+        if changed:
+            analysis.forget(self.model.graph)
+        outcome = Outcome(
+            p.name, str(p), len(self.edit.steps) - steps, nodes, ir.count_nodes(self.model), time.perf_counter() - start
+        )
+        if changed and (self.options.verify_each or self.options.check == "each"):
+            self._verify(p, mark)
+        return outcome
+
+    def _verify(self, p: Pass | None, mark: int) -> None:
+        problems = verify.verify(self.model, self.interface)
+        if problems:
+            self.edit.rollback(mark)
+            where = f"pass '{p.name}'" if p else "the pipeline"
+            raise self._bug(p, f"{where} left an invalid model: {problems[0]}", None)
+
+    def _bug(self, p: Pass | None, message: str, error: Exception | None) -> InternalError:
+        command = reproducer.write(
+            self.options.reproducers, self.model, f"optc opt {{model}} -o replayed.onnx --passes '{p}' --verify-each", error
+        )
+        place = f"pass '{p}'" if p else ""
+        lines: list[str] = []
+        if self.edit.at is not None:
+            place += f", at node {ir.node_id(self.edit.at)}"
+            lines = printer.neighbourhood(self.edit.at)
+        return InternalError(message, place=place, lines=lines, hint=f"this is a bug in optc; replay it with\n{command}")
+
+    def _keep(self, p: Pass, outcome: Outcome) -> None:
+        self.report.outcomes.append(outcome)
+        for instrument in self.options.instruments:
+            instrument.after(p, self.edit, outcome)
+
+    def _group(self, passes: Sequence[Pass]) -> None:
+        """Run passes, compare once with the model before them, and on failure drop the guilty one and run the others again."""
+        before, mark = self.model.clone(), self.edit.mark()
+        steps = len(self.edit.steps)
+        dropped: dict[int, str] = {}
+        while True:
+            active = [(i, p) for i, p in enumerate(passes) if i not in dropped]
+            outcomes = {i: self._one(p) for i, p in active}
+            changed = len(self.edit.steps) > steps
+            if changed:
+                self._verify(None, mark)
+            numerics = contract(p for _, p in active)
+            failed = self._compare(before, self.model, numerics) if changed else None
+            if failed is None:
+                break
+            same = partial(self._same, before, numerics)
+            culprit = bisect.find(before, [p for _, p in active], same)
+            guilty = active[culprit.index][0]
+            dropped[guilty] = f"breaks its contract ({failed.worst}) first at node '{culprit.step.node}' ({culprit.step.op_type})"
+            self.edit.rollback(mark)
+            del self.edit.steps[steps:]
+        for i, p in enumerate(passes):
+            nodes = ir.count_nodes(self.model)
+            outcome = outcomes.get(i) or Outcome(p.name, str(p), 0, nodes, nodes, 0.0, False, dropped[i])
+            self._keep(p, outcome)
+
+    def _compare(self, before: ir.Model, after: ir.Model, numerics: Numerics) -> check.Check | None:
+        """None where the contract holds (and the check is noted), else the failed check."""
+        cut = None
+        if sum(v.const_value.nbytes for v in before.graph.initializers.values() if v.const_value is not None) > CUT_ABOVE:
+            cut = check.changed_region(before, after)
+        found = check.check(before, after, numerics, None if cut else self.feeds, cut)
+        if found.holds:
+            self.report.checks.append(found)
+            return None
+        return found
+
+    def _same(self, before: ir.Model, numerics: Numerics, model: ir.Model) -> bool:
+        return check.check(before, model, numerics, self.feeds).holds
+
+    def _lossy(self, p: Pass) -> None:
+        """Run a LOSSY pass and measure it against its own bound."""
+        if not isinstance(p, LossyPass):
+            raise TypeError(p)
+        mark, steps = self.edit.mark(), len(self.edit.steps)
+        expected = Reference(self.model).run_all(self.feeds)
+        outcome = self._one(p)
+        if self.edit.mark() == mark:
+            return self._keep(p, outcome)
+        self._verify(p, mark)
+        worst = compare(expected, Reference(self.model).run_all(self.feeds))
+        outcome = replace(outcome, error=worst.l2)
+        if worst.problem or worst.l2 > p.max_error:
+            self.edit.rollback(mark)
+            del self.edit.steps[steps:]
+            analysis.forget(self.model.graph)
+            why = (
+                worst.problem
+                or f"relative L2 error {worst.l2:.2e} of output '{worst.output}' is above max-error {p.max_error:.2e}"
+            )
+            outcome = replace(outcome, kept=False, reason=why, nodes_after=outcome.nodes_before, rewrites=0)
+        return self._keep(p, outcome)
+
+
+def contract(passes: Iterable[Pass]) -> Numerics:
+    """The weakest promise among passes: what their composition promises."""
+    return reduce(Numerics.weaker, (p.numerics for p in passes), Numerics.BITWISE)

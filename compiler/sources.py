@@ -1,0 +1,54 @@
+"""Digests of what a compilation depends on: model files, data files, and optc's own code."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+
+from optc.compiler import external, load
+
+
+def files(model: Path) -> list[Path]:
+    """The model and the files of its external data, in order of first use. Raises UserError for bad references."""
+    proto = load.read(model)
+    external.check(proto, model.parent, str(model))
+    found: dict[Path, None] = {model: None}
+    for tensor in external.tensors(proto.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            found[model.parent / next(e.value for e in tensor.external_data if e.key == "location")] = None
+    return list(found)
+
+
+def digest(model: Path) -> str:
+    """SHA-256 over the model file and its external data."""
+    return _sha256(files(model))
+
+
+def size(model: Path) -> int:
+    """Bytes of the model file and its external data."""
+    return sum(f.stat().st_size for f in files(model))
+
+
+def data_digest(data: Path) -> str:
+    return _sha256(sorted(data.rglob("*.npz")) if data.is_dir() else [data])
+
+
+def code_digest(classes: Iterable[type]) -> str:
+    """SHA-256 over optc's own files and those that define the given classes: a changed pass never meets an old cache entry."""
+    root = Path(__file__).resolve().parent.parent
+    mine = [f for part in ("compiler", "passes", "targets") for f in sorted((root / part).rglob("*.py"))]
+    others = sorted({Path(inspect.getfile(cls)) for cls in classes})
+    return _sha256([*mine, *others])
+
+
+def _sha256(paths: Iterable[Path]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,31 @@
+"""Record dtype and shape of every value, symbolic dimensions included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optc.compiler import ir
+from optc.compiler.contents import Contents
+from optc.compiler.edit import Editor
+from optc.compiler.numerics import Numerics
+from optc.compiler.pipeline import Pass
+from optc.compiler.shapes import infer_node
+
+
+@dataclass(frozen=True)
+class InferShapes(Pass):
+    """dtype and shape of every value, forward through the graph and its bodies; dimensions that are computed from others are
+    expressions of them, `(H + 1)//2`. Changes no node, so it announces none."""
+
+    name = "infer-shapes"
+    numerics = Numerics.BITWISE
+
+    def run(self, edit: Editor) -> None:
+        _graph(edit, edit.graph, Contents())
+
+
+def _graph(edit: Editor, graph: ir.Graph, contents: Contents) -> None:
+    for node in graph:
+        for body in ir.bodies(node):
+            _graph(edit, body, contents)
+        infer_node(edit, node, contents)

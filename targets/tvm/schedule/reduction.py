@@ -1,0 +1,116 @@
+"""Reductions. Along the contiguous axis (softmax, layer norm): a row at a time, lanes summed apart. Otherwise: vectors of columns."""
+
+import tvm_ffi
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from optc.targets.tvm.machine import Machine
+from optc.targets.tvm.schedule.blocks import Block, blocks, extent, inline_cheap, is_output, is_spatial, mentions, same, shape
+from optc.targets.tvm.schedule.loops import spread, vector_width, vectorize_inner
+
+_SUMS = 4  # vectors of columns reduced side by side: hides the latency of the addition
+
+
+def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
+    """The schedule of a function with one or more reductions and one output that depends on them."""
+    schedule = Schedule(func)
+    inline_cheap(schedule)
+    every = blocks(schedule)
+    reductions = [b for b in every if not is_spatial(schedule, b)]
+    outputs = [b for b in every if is_output(schedule, b)]
+    if not reductions or len(outputs) != 1 or any(len(schedule.get(b).writes) != 1 for b in every):
+        return None
+    last = outputs[0]
+    if len(reductions) == 1 and _reads_columns(schedule, reductions[0]) and _aligned(schedule, reductions[0], last):
+        _columns(schedule, reductions[0], last, machine)
+    else:
+        _rows(schedule, reductions, last, machine)
+    return schedule
+
+
+def _reads_columns(schedule: Schedule, block: Block) -> bool:
+    """Whether the block's last spatial axis is the contiguous one of what it reads."""
+    stmt = schedule.get(block)
+    spatial = [v.var for v in stmt.iter_vars if v.iter_type == tirx.IterVar.DataPar]
+    return bool(spatial) and any(mentions(read.region[-1].min, spatial[-1]) for read in stmt.reads)
+
+
+def _aligned(schedule: Schedule, block: Block, last: Block) -> bool:
+    """Whether the output has the reduction's shape, so that it can be finished where the reduction is."""
+    return all(tvm_ffi.structural_equal(a, b) for a, b in zip(shape(schedule, block), shape(schedule, last), strict=False)) and len(
+        shape(schedule, block)
+    ) == len(shape(schedule, last))
+
+
+def _columns(schedule: Schedule, block: Block, last: Block, machine: Machine) -> None:
+    loops = schedule.get_loops(block)
+    rank = len(shape(schedule, block))
+    space, reduction = loops[:rank], loops[rank:]
+    width = machine.lanes()
+    channels = extent(schedule, space[-1])
+    while channels is not None and channels % width:
+        width //= 2
+    vectorizable = channels is not None and width > 1
+    outer = list(space[:-1])
+    if vectorizable:
+        count = channels // width
+        sums = max(n for n in range(1, _SUMS + 1) if count % n == 0)
+        co, cm, cv = schedule.split(space[-1], [None, sums, width])
+        outer.append(co)
+        schedule.reorder(*outer, *reduction, cm, cv)
+        schedule.vectorize(cv)
+        schedule.unroll(cm)
+    else:
+        schedule.reorder(*outer, *reduction, space[-1])
+    if not outer:
+        outer = [schedule.add_unit_loop(space[-1])]
+    every = schedule.get_loops(block)
+    enough = spread(schedule, outer, every)
+    at = enough if enough is not None else outer[-1]
+    if not same(schedule, last, block):
+        schedule.reverse_compute_at(last, at)
+        tail = schedule.get_loops(last)[-1]
+        if vectorizable and extent(schedule, tail) is not None:
+            vectorize_inner(schedule, last, machine)
+    schedule.decompose_reduction(block, reduction[0])
+
+
+def _rows(schedule: Schedule, reductions: list[Block], last: Block, machine: Machine) -> None:
+    """One output row at a time: everything that the row needs is computed inside the loop over rows."""
+    common = min(_common_axes(schedule, b, last) for b in reductions)
+    if common == 0:
+        return
+    partial = [_split_lanes(schedule, b, machine) for b in reductions]
+    loops = schedule.get_loops(last)
+    fused = spread(schedule, loops[:common], loops)
+    row = fused if fused is not None else loops[common - 1]
+    for block in reversed([b for b in blocks(schedule) if not same(schedule, b, last)]):
+        schedule.compute_at(block, row)
+    for block in blocks(schedule):
+        if is_spatial(schedule, block):
+            vectorize_inner(schedule, block, machine)
+    for lanes in partial:
+        if lanes is not None:
+            *_, lane, over = schedule.get_loops(lanes)  # the order compute_at leaves
+            schedule.reorder(over, lane)
+            schedule.vectorize(lane)
+            schedule.decompose_reduction(lanes, over)
+
+
+def _common_axes(schedule: Schedule, block: Block, last: Block) -> int:
+    """Leading axes along which the output and the reduction run together."""
+    count = 0
+    spatial = sum(1 for v in schedule.get(block).iter_vars if v.iter_type == tirx.IterVar.DataPar)
+    for mine, theirs in zip(shape(schedule, block)[:spatial], shape(schedule, last), strict=False):
+        if not tvm_ffi.structural_equal(mine, theirs):
+            break
+        count += 1
+    return min(count, len(schedule.get_loops(last)))
+
+
+def _split_lanes(schedule: Schedule, block: Block, machine: Machine) -> Block | None:
+    """Reduce each lane of a vector apart, then across the lanes; the block that does the former, None where the row has no whole vectors."""
+    if vector_width(schedule, block, machine) < machine.lanes():
+        return None
+    _, lane = schedule.split(schedule.get_loops(block)[-1], [None, machine.lanes()])
+    return schedule.rfactor(lane, len(shape(schedule, block)))

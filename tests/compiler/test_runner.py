@@ -1,0 +1,144 @@
+"""A pipeline keeps what keeps its contract; what does not is found, named to the node, and rolled back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from optc.compiler import bisect, check, ir, printer, runner
+from optc.compiler.diagnostics import InternalError
+from optc.compiler.instrument import PrintIR, TimePasses
+from optc.compiler.numerics import Numerics
+from optc.compiler.pipeline import Pass, Pipeline
+from optc.passes.fusion.conv_bn import FuseConvBatchNorm
+
+from .planted import BreaksTheGraph, Crash, LyingLossy, WrongAdd
+
+CHAIN = """<ir_version: 8, opset_import: ["" : 17]>
+chain (float[N,3] x) => (float[N,3] y) <float[3] c = {1, 2, 3}, float[1] k = {2}>
+{
+  [add1] a = Add (x, c)
+  [mul1] b = Mul (a, k)
+  [add2] d = Add (b, c)
+  [add3] e = Add (d, c)
+  [mul2] y = Mul (e, k)
+}"""
+
+
+def chain() -> ir.Model:
+    return printer.parse(CHAIN)
+
+
+def outcomes(model: ir.Model, *passes: Pass, **options: object) -> list[tuple[str, bool]]:
+    report = runner.run(Pipeline(passes), model, runner.Options(**options))  # type: ignore[arg-type]
+    return [(o.name, o.kept) for o in report.outcomes]
+
+
+def test_a_wrong_rewrite_is_rolled_back_and_named_to_the_node() -> None:
+    model = chain()
+    report = runner.run(Pipeline((WrongAdd(),)), model)
+    assert [(o.kept, "at node 'add3' (Add)" in o.reason) for o in report.outcomes] == [(False, True)]
+    assert printer.text(model) == printer.text(chain())
+
+
+def test_the_other_passes_of_the_group_are_kept() -> None:
+    assert outcomes(chain(), FuseConvBatchNorm(), WrongAdd(), WrongAdd(node="none")) == [
+        ("fuse-conv-bn", True),
+        ("planted-wrong-add", False),
+        ("planted-wrong-add", True),
+    ]
+
+
+def test_checking_each_pass_finds_the_same() -> None:
+    assert outcomes(chain(), WrongAdd(), WrongAdd(node="none"), check="each") == [
+        ("planted-wrong-add", False),
+        ("planted-wrong-add", True),
+    ]
+
+
+def test_without_checks_the_fault_goes_through() -> None:
+    model = chain()
+    assert outcomes(model, WrongAdd(), check="off") == [("planted-wrong-add", True)]
+    assert not check.check(chain(), model, Numerics.REASSOCIATED).holds
+
+
+def test_bisection_names_the_guilty_rewrite() -> None:
+    source = chain()
+    found = bisect.find(source, [WrongAdd()], lambda m: check.check(source, m, Numerics.BITWISE).holds)
+    assert (found.limit, found.step.node, found.step.origin.sources) == (3, "add3", ("add3",))
+
+
+def test_nothing_to_bisect_is_said() -> None:
+    with pytest.raises(InternalError, match="nothing to bisect"):
+        bisect.find(chain(), [WrongAdd(node="none")], lambda _: True)
+
+
+def test_the_bisect_limit_stops_after_so_many_rewrites() -> None:
+    report = runner.run(Pipeline((WrongAdd(),)), chain(), runner.Options(check="off", bisect_limit=2))
+    assert [s.node for s in report.steps] == ["add1", "add2"]
+
+
+def test_a_lossy_pass_within_its_bound_is_kept_and_measured() -> None:
+    report = runner.run(Pipeline((LyingLossy(factor=0.9999),)), chain())
+    assert report.outcomes[0].kept and 0 < (report.outcomes[0].error or 0) < 1e-3
+
+
+def test_a_lossy_pass_that_lies_about_its_bound_is_rolled_back() -> None:
+    model = chain()
+    report = runner.run(Pipeline((LyingLossy(),)), model)
+    assert not report.outcomes[0].kept and "above max-error" in report.outcomes[0].reason
+    assert printer.text(model) == printer.text(chain())
+
+
+def test_a_crash_leaves_the_model_as_it_was_and_a_reproducer_that_replays(tmp_path: Path) -> None:
+    model = chain()
+    with pytest.raises(InternalError, match="planted") as caught:
+        runner.run(Pipeline((Crash(),)), model, runner.Options(reproducers=tmp_path))
+    assert "at node 'mul1' (Mul)" in str(caught.value)
+    assert printer.text(model) == printer.text(chain())
+    (folder,) = tmp_path.iterdir()
+    command = (folder / "reproduce.txt").read_text().splitlines()[-1]
+    assert command in str(caught.value) and str(folder / "model.onnx") in command and "planted-crash" in command
+
+
+def test_an_invalid_model_is_a_bug_of_the_pass(tmp_path: Path) -> None:
+    with pytest.raises(InternalError, match="pass 'planted-invalid' left an invalid model: value 'a' is defined twice"):
+        runner.run(Pipeline((BreaksTheGraph(),)), chain(), runner.Options(verify_each=True, reproducers=tmp_path))
+
+
+def test_without_verify_each_the_group_is_verified_at_its_end(tmp_path: Path) -> None:
+    with pytest.raises(InternalError, match="the pipeline left an invalid model"):
+        runner.run(Pipeline((BreaksTheGraph(),)), chain(), runner.Options(reproducers=tmp_path))
+
+
+def test_printing_and_timing_watch_each_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    timer = TimePasses()
+    watchers = (PrintIR("changed"), timer)
+    runner.run(Pipeline((FuseConvBatchNorm(), WrongAdd(node="none"))), chain(), runner.Options(instruments=watchers))
+    printed = capsys.readouterr().err
+    assert "# IR after planted-wrong-add{node=none}" in printed and "# IR after fuse-conv-bn" not in printed
+    assert "3 rewrites  planted-wrong-add" in timer.report()
+
+
+def test_a_changed_region_is_checked_alone() -> None:
+    before = chain()
+    after = before.clone()
+    runner.run(Pipeline((WrongAdd(),)), after, runner.Options(check="off", bisect_limit=2))
+    cut = check.changed_region(before, after)
+    assert cut == check.Cut(("x", "b"), ("a", "d"))  # two nodes, each for itself: mul1 between them is not run
+    assert check.check(before, after, Numerics.BITWISE, cut=cut).holds
+
+
+def test_a_fault_inside_the_region_is_seen() -> None:
+    before = chain()
+    after = before.clone()
+    runner.run(Pipeline((WrongAdd(),)), after, runner.Options(check="off"))
+    cut = check.changed_region(before, after)
+    assert cut is not None and "y" not in cut.outputs
+    assert not check.check(before, after, Numerics.BITWISE, cut=cut).holds
+
+
+def test_equal_models_have_no_changed_region() -> None:
+    model = chain()
+    assert check.changed_region(model, model.clone()) is None
