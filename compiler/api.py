@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optc.compiler import bisect as bisection
-from optc.compiler import bundle, bundling, inputs, ir, load, runner, runtime, save, sources
+from optc.compiler import bundle, bundling, inputs, ir, load, ops, runner, runtime, save, sources
 from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
@@ -124,7 +124,8 @@ def optimize(
     output = Path(output)
     if output.is_dir():
         raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
-    save.save(source, output, expand=True)
+    ops.expand(source)
+    save.save(source, output)
     return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
 
 

@@ -25,8 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
     or the new one is there, whole. What killed writers left beside it is removed by the next writer.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    folder = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    sweep(path.parent, path.name)
+    folder = _hidden(path)
     folder.mkdir()
     try:
         yield folder
@@ -69,12 +69,24 @@ def _exchange(folder: Path, path: Path) -> None:
     shutil.rmtree(aside)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what writers on this machine left that were killed."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(platform.node())}.*.partial"):
+def remove(path: Path) -> None:
+    """Remove a folder, hidden first, so that nobody meets half of it. Nothing happens where there is none."""
+    hidden = _hidden(path)
+    with suppress(FileNotFoundError):  # another process removed it
+        path.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def sweep(parent: Path, name: str | None = None) -> None:
+    """Remove what processes on this machine left beside `name` (all in `parent`) when they were killed."""
+    for left in parent.glob(f".{glob.escape(name) if name else '*'}.{glob.escape(platform.node())}.*.partial"):
         pid = left.name.split(".")[-3]
         if pid.isdigit() and not _alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)  # another writer may be removing it too
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{secrets.token_hex(4)}.partial")
 
 
 def _alive(pid: int) -> bool:

@@ -159,7 +159,8 @@ def _put_weight(folder: Path, array: Array, files: dict[str, File], role: Role) 
 
 
 def _put(folder: Path, name: str, content: bytes | memoryview, files: dict[str, File], role: Role, digest: str = "") -> None:
-    if name in files or name == manifest.NAME:
+    manifest.check_name(name)
+    if name in files:
         raise ValueError(f"two files of the bundle are named '{name}'")
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)

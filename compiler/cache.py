@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from optc.compiler import bundle
+from optc.compiler import atomic, bundle
 from optc.compiler.diagnostics import UserError
 
 LIMIT = 4 << 30
 """Bytes kept at most."""
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 def key(parts: Mapping[str, str]) -> str:
@@ -22,13 +23,14 @@ def key(parts: Mapping[str, str]) -> str:
 
 
 class Cache:
-    """Bundles by key, in `folder`, `$OPTC_CACHE` or `~/.cache/optc`. Compilations may share it; an entry is whole or absent.
+    """Bundles by key, in `folder`, or in `bundles` under `$OPTC_CACHE` or `~/.cache/optc`. Compilations may share it; an entry is whole or absent.
 
     When `limit` bytes are exceeded, the entries go that were not used for longest.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
-        self.folder = folder or Path(os.environ.get("OPTC_CACHE") or Path.home() / ".cache" / "optc")
+        # A folder of its own, since what lies in it is evicted: $OPTC_CACHE may name a place that holds other things.
+        self.folder = folder or Path(os.environ.get("OPTC_CACHE") or Path.home() / ".cache" / "optc") / "bundles"
         self.limit = limit
 
     def get(self, key: str) -> Path | None:
@@ -40,7 +42,7 @@ class Cache:
             os.utime(entry)  # used now: last to be evicted
             bundle.verify(entry)
         except (UserError, FileNotFoundError):  # damaged, or evicted by another process this moment
-            _remove(entry)
+            atomic.remove(entry)
             return None
         return entry
 
@@ -48,10 +50,11 @@ class Cache:
         """Keep a copy of a bundle. Raises UserError where the cache's folder cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            atomic.sweep(self.folder)
             if self.get(key) is None:
                 bundle.publish(path, self.folder / key)
             self._evict(keep=key)
-        except PermissionError as error:
+        except (PermissionError, NotADirectoryError) as error:
             raise UserError(
                 f"the cache cannot be written: {error.strerror}", place=str(self.folder), hint="set OPTC_CACHE to another folder"
             ) from error
@@ -64,18 +67,18 @@ class Cache:
                 return
             entry = self.folder / name
             if name != keep and _used(entry) == used:  # else another process has just taken it
-                _remove(entry)
+                atomic.remove(entry)
                 total -= size
 
     def _entries(self) -> Iterator[tuple[int, str, int]]:
         """(last use in nanoseconds, key, bytes) of every entry."""
         for entry in self.folder.iterdir():
-            if entry.name.startswith("."):  # being written or removed
+            if not _KEY.fullmatch(entry.name):  # being written or removed, or none of ours
                 continue
             try:
                 yield _used(entry), entry.name, bundle.read(entry).bytes_on_disk
             except UserError:
-                _remove(entry)
+                atomic.remove(entry)
 
 
 def _used(entry: Path) -> int:
@@ -84,13 +87,3 @@ def _used(entry: Path) -> int:
         return entry.stat().st_mtime_ns
     except FileNotFoundError:
         return -1
-
-
-def _remove(entry: Path) -> None:
-    """Under another name first, so that nobody meets half an entry."""
-    gone = entry.with_name(f".{entry.name}.{os.getpid()}.evicted")
-    try:
-        entry.rename(gone)
-    except FileNotFoundError:  # another process evicted it
-        return
-    shutil.rmtree(gone)

@@ -261,10 +261,30 @@ def _split(c: Contents, node: ir.Node) -> list[Array] | None:
 
 
 RULES: dict[str, Callable[[Contents, ir.Node], Any]] = {
-    "Shape": _shape, "Size": _size, "Gather": _gather, "Slice": _slice, "Concat": _concat, "Identity": _same, "Cast": _cast,
-    "Squeeze": _reshaped, "Unsqueeze": _reshaped, "Reshape": _reshaped, "Transpose": _transpose, "Where": _where, "Range": _range, "Expand": _expand,
-    "ConstantOfShape": _constant_of_shape, "ReduceProd": _reduce_prod, "Split": _split,
-    "Add": _elementwise(lambda a, b: a + b), "Sub": _elementwise(lambda a, b: a - b), "Mul": _elementwise(lambda a, b: a * b),
-    "Div": _elementwise(_div), "Mod": _elementwise(_mod), "Equal": _elementwise(_equal),
-    "Max": _elementwise(symbolic.maximum), "Min": _elementwise(symbolic.minimum),
-}  # fmt: skip
+    "Shape": _shape,
+    "Size": _size,
+    "Gather": _gather,
+    "Slice": _slice,
+    "Concat": _concat,
+    "Split": _split,
+    "Identity": _same,
+    "Cast": _cast,
+    "Squeeze": _reshaped,
+    "Unsqueeze": _reshaped,
+    "Reshape": _reshaped,
+    "Transpose": _transpose,
+    "Expand": _expand,
+    "Range": _range,
+    "ConstantOfShape": _constant_of_shape,
+    "ReduceProd": _reduce_prod,
+    "Where": _where,
+    "Equal": _elementwise(_equal),
+    "Add": _elementwise(lambda a, b: a + b),
+    "Sub": _elementwise(lambda a, b: a - b),
+    "Mul": _elementwise(lambda a, b: a * b),
+    "Div": _elementwise(_div),
+    "Mod": _elementwise(_mod),
+    "Max": _elementwise(symbolic.maximum),
+    "Min": _elementwise(symbolic.minimum),
+}
+"""Operator -> its result from contents and shapes of its inputs: an array, a list of them for several outputs, or None."""

@@ -156,10 +156,26 @@ class Editor:
                 if value.is_initializer():
                     self.remove_initializer(value)
             elif not any(v.uses() or v.is_graph_output() for v in node.outputs):
-                users = [node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)]
-                inputs = dict.fromkeys(v for n in users for v in n.inputs if v is not None)
+                gone = {g for body in ir.bodies(node) for g in ir.all_graphs(body)}
+                users = [node, *(n for g in gone for n in g)]
+                inputs = dict.fromkeys(v for n in users for v in n.inputs if v is not None and v.graph not in gone)
                 self.remove(node)
-                work.extend(v for v in inputs if v.graph is not None)
+                work.extend(inputs)
+
+    def supply(self, weight: ir.Value, node: ir.Node) -> None:
+        """Let a new node compute what an initializer held: insert it before every use, and remove the initializer."""
+        graph = weight.graph
+        if not isinstance(graph, ir.Graph):
+            raise ValueError(f"'{weight.name}' is not an initializer of a graph")
+        self.set_type(node.outputs[0], weight.dtype, weight.shape)
+        direct = {u.node for u in weight.uses() if u.node.graph is graph}
+        all_direct = all(u.node in direct for u in weight.uses())
+        anchor = next((n for n in graph if n in direct), None) if all_direct else next(iter(graph), None)
+        if anchor is None:
+            raise ValueError(f"'{weight.name}' is not used")
+        self.insert_before(anchor, [node])
+        self.replace(weight, node.outputs[0])
+        self.remove_initializer(weight)
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         before = node.inputs[index]

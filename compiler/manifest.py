@@ -163,15 +163,20 @@ def dtype(name: str) -> np.dtype[Any]:
     return found
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError unless a file of this name lies in the bundle and is not the manifest."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or name == NAME:
+        raise ValueError(f"a bundle cannot have a file '{name}'")
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _check(manifest: Manifest) -> None:
     for name in manifest.files:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise ValueError(f"the file '{name}' lies outside the bundle")
+        check_name(name)
     for name, weight in manifest.weights.items():
         if weight.file not in manifest.files:
             raise ValueError(f"the file of weight '{name}' is not listed")

@@ -33,9 +33,64 @@ _KIND = {
 OPS: dict[str, str] = {
     "ConvChannelsLast": _channels_last("Conv", _CONV, ", w, b"),
     "MaxPoolChannelsLast": _channels_last("MaxPool", _POOL),
+    "Gelu": """ (x) => (y) {
+        root = Constant<value = float {1.41421356}>()
+        one = Constant<value = float {1}>()
+        half = Constant<value = float {0.5}>()
+        a = Div(x, root)
+        b = Erf(a)
+        c = Add(b, one)
+        d = Mul(x, c)
+        y = Mul(d, half)
+    }""",
+    "GeluTanh": """ (x) => (y) {
+        scale = Constant<value = float {0.797884561}>()
+        cubic = Constant<value = float {0.044715}>()
+        one = Constant<value = float {1}>()
+        half = Constant<value = float {0.5}>()
+        square = Mul(x, x)
+        cube = Mul(square, x)
+        a = Mul(cube, cubic)
+        b = Add(x, a)
+        c = Mul(b, scale)
+        d = Tanh(c)
+        e = Add(d, one)
+        f = Mul(x, e)
+        y = Mul(f, half)
+    }""",
+    "Codebook": """ (indices, codebook, shape) => (w) {
+        planes = Constant<value = int64[3] {0, -1, 1}>()
+        flat = Constant<value = int64[2] {0, -1}>()
+        shifts = Constant<value = uint8[8] {0, 1, 2, 3, 4, 5, 6, 7}>()
+        two = Constant<value = uint8 {2}>()
+        powers = Constant<value = float[1, 8] {1, 2, 4, 8, 16, 32, 64, 128}>()
+        zero = Constant<value = int64[1] {0}>()
+        first = Constant<value = int64[1] {1}>()
+        columns = Reshape(indices, planes)
+        shifted = BitShift<direction = "RIGHT">(columns, shifts)
+        bits = Mod(shifted, two)
+        bits_f = Cast<to = 1>(bits)
+        rows = Reshape(bits_f, flat)
+        extent = Shape(indices)
+        count = Slice(extent, zero, first)
+        used = Slice(powers, zero, count, first)
+        sums = MatMul(used, rows)
+        all = Cast<to = 7>(sums)
+        whole = Constant<value = int64[1] {-1}>()
+        line = Reshape(all, whole)
+        size = ReduceProd<keepdims = 1>(shape)
+        kept = Slice(line, zero, size)
+        values = Gather(codebook, kept)
+        w = Reshape(values, shape)
+    }""",
     "AveragePoolChannelsLast": _channels_last("AveragePool", _POOL.replace("dilations", "count_include_pad")),
 }
-"""Operator -> signature and body. Activations of the *ChannelsLast operators are [N, H, W, C], weights as in ONNX."""
+"""Operator -> signature and body.
+
+Activations of the *ChannelsLast operators are [N, H, W, C], weights as in ONNX. Codebook gives a tensor of `shape` (int64) whose
+elements are those of `codebook` (2^bits) at indices of `bits` bits; `indices`, uint8 [bits, ceil(elements/8)], holds them as bit
+planes: bit k of indices[j, i] is bit j of index 8·i + k. Needs opset 11.
+"""
 
 
 def function(op_type: str, opset: int) -> ir.Function:

@@ -12,6 +12,7 @@ import onnx.parser
 
 from optc.compiler import ir, load
 from optc.compiler.diagnostics import UserError
+from optc.compiler.quant import quant_type
 
 SMALL = 16
 """Initializers of at most this many elements are printed whole; of others, the first bytes of their SHA-256."""
@@ -47,7 +48,7 @@ def node_line(node: ir.Node, *, comments: bool = True) -> str:
     shown = f"[{_name(node.name)}] {outputs} = {domain}{node.op_type}{f' <{attributes}>' if attributes else ''}"
     shown += f" ({', '.join(_name(v.name) if v is not None else '' for v in node.inputs)})"
     if comments:
-        types = ", ".join(type_text(v) for v in node.outputs)
+        types = ", ".join(_typed(v) for v in node.outputs)
         shown += f"  # {types}"
         origin = ir.origin(node)
         if origin.passes:
@@ -72,6 +73,11 @@ def type_text(value: ir.Value) -> str:
     if value.shape is None:
         return name
     return f"{name}[{','.join(_dim(d) for d in value.shape)}]" if len(value.shape) else name
+
+
+def _typed(value: ir.Value) -> str:
+    quantized = quant_type(value)
+    return type_text(value) + (f" ({quantized})" if quantized is not None else "")
 
 
 def _graph(graph: ir.Graph, indent: str, whole: bool, comments: bool) -> Iterator[str]:

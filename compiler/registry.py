@@ -18,7 +18,7 @@ def names(kind: str) -> dict[str, str]:
     for entry in sorted(entry_points(group=GROUPS[kind]), key=lambda e: (e.name, e.value)):
         if entry.name in table and table[entry.name] != entry.value:
             raise UserError(
-                f"two {kind}s are named '{entry.name}'",
+                f"the {kind} '{entry.name}' is registered twice",
                 place=f"{table[entry.name]} and {entry.value} (entry point group '{GROUPS[kind]}')",
                 hint="uninstall one of the two packages, or ask its author for another name",
             )

@@ -61,6 +61,11 @@ class Builder:
         self._held: list[Any] = []  # arrays are known by identity, so they must stay alive
         self.made: list[ir.Node] = [] if made is None else made
 
+    @property
+    def opset(self) -> int:
+        """The imported version of the standard domain."""
+        return self._edit.opset()
+
     def domain(self, name: str) -> Builder:
         return Builder(self._edit, self._match, self._arrays, name, self.made)
 

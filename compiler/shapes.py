@@ -45,7 +45,7 @@ def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[T
         return [(v.dtype, v.shape) for v in node.outputs]
     held = ir.const_tensor(node.outputs[0]) if ir.standard(node, "Constant") else None
     if held is not None:
-        return [(held.dtype, ir.Shape(held.shape))]
+        return [(held.dtype, ir.Shape(held.shape.numpy()))]
     types = _by_onnx(node, opsets, contents)
     rules = shape_rules.outputs(contents, node)
     return [_combine(t, rules[i] if i < len(rules) else None) for i, t in enumerate(types)]

@@ -8,6 +8,7 @@ PASSES = {
     "share-subexpressions": "optc.passes.cleanup.share_subexpressions:ShareSubexpressions",
     "fuse-conv-bn": "optc.passes.fusion.conv_bn:FuseConvBatchNorm",
     "fuse-matmul-add": "optc.passes.fusion.matmul_add:FuseMatMulAdd",
+    "fuse-hard-swish": "optc.passes.fusion.hard_swish:FuseHardSwish",
     "fuse-gelu": "optc.passes.fusion.gelu:FuseGelu",
     "quantize-weights": "optc.passes.precision.quantize_weights:QuantizeWeights",
     "prune-weights": "optc.passes.pruning.prune_weights:PruneWeights",

@@ -82,7 +82,9 @@ class _Layout:
         if kind in _REDUCTIONS:
             return self._reduction if self._reduced(node) else None
         if kind == "BatchNormalization":
-            constant = all(ir.const_tensor(v) is not None for v in node.inputs[1:5]) and not ir.attribute(node, "training_mode", 0)
+            constant = all(ir.const_tensor(v) is not None for v in node.inputs[1:5]) and not ir.attribute(
+                node, "training_mode", 0
+            )
             return self._batch_norm if constant else None
         if kind == "Concat":
             return self._concat if all(_rank(v) == 4 for v in node.inputs) else None
@@ -264,7 +266,9 @@ class _Layout:
         """Two transposes in a row are one, or none."""
         twin, old = self._twin(_first(node), node), node.outputs[0]
         order = [_FIRST[i] for i in ir.attribute(node, "perm")]
-        made = self._made("Identity" if order == [0, 1, 2, 3] else "Transpose", [twin], {} if order == [0, 1, 2, 3] else {"perm": order}, node)
+        made = self._made(
+            "Identity" if order == [0, 1, 2, 3] else "Transpose", [twin], {} if order == [0, 1, 2, 3] else {"perm": order}, node
+        )
         self._type(made, old, None)
         self.edit.replace(old, made.outputs[0])
         self.edit.remove(node)

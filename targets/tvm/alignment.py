@@ -23,7 +23,9 @@ def unaligned_inputs(module: tvm.IRModule) -> tvm.IRModule:
             elif isinstance(value, tvm.ir.Call) and value.op == _CALL_TIR and any(arg in fed for arg in value.args[1].fields):
                 readers.add(value.args[0])
     # A buffer's alignment is part of its type, which no transformation rewrites; the serialised function has it in one spelling.
-    loose = {v: tvm.ir.load_json(tvm.ir.save_json(module[v]).replace('"data_alignment":64', '"data_alignment":1')) for v in readers}
+    loose = {
+        v: tvm.ir.load_json(tvm.ir.save_json(module[v]).replace('"data_alignment":64', '"data_alignment":1')) for v in readers
+    }
     return tvm.IRModule({v: loose.get(v, f) for v, f in module.functions.items()}, attrs=module.attrs)
 
 

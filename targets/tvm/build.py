@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError, UserError
 from optc.compiler.target import Artifact
 from optc.targets.tvm.alignment import unaligned_inputs
-from optc.targets.tvm.lower import lower
+from optc.targets.tvm.lower import bind, lower
 from optc.targets.tvm.schedule import PASS_CONFIG, schedule_module
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
     with target, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         fused = unaligned_inputs(fuse(lowered.module))
         scheduled, notes = schedule_module(fused, machine)
-        executable = relax.build(finish(scheduled), target, relax_pipeline=None)
+        executable = relax.build(finish(scheduled, lowered.computed), target, relax_pipeline=None)
     program = {
         "library": library,
         "inputs": [list(item) for item in lowered.inputs],
@@ -59,10 +60,10 @@ def fuse(module: Any) -> Any:
     )(module)
 
 
-def finish(module: Any) -> Any:
+def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:
     """Down to the virtual machine's instructions: memory is planned, dimensions are computed once a call."""
     passes = relax.transform
-    return tvm.transform.Sequential(
+    planned = tvm.transform.Sequential(
         [
             passes.ToNonDataflow(),
             passes.RemovePurityChecking(),
@@ -72,10 +73,9 @@ def finish(module: Any) -> Any:
             passes.KillAfterLastUse(),
             passes.LowerRuntimeBuiltin(),
             passes.ComputePrimValue(),
-            passes.VMShapeLower(),
-            passes.AttachGlobalSymbol(),
         ]
     )(module)
+    return tvm.transform.Sequential([passes.VMShapeLower(), passes.AttachGlobalSymbol()])(bind(planned, computed))
 
 
 def link(module: Any) -> bytes:

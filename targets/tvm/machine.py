@@ -43,7 +43,7 @@ _ICE = _V4 | {"avx512vnni"}
 
 @dataclass(frozen=True)
 class Machine:
-    """A CPU as the code generator sees it; cache sizes are bytes, `l1` and `l2` a core, `l3` shared; `name` is LLVM's name of it."""
+    """A CPU as the code generator sees it: LLVM's name of it; caches in bytes, `l1` and `l2` a core, `l3` shared."""
 
     name: str
     vector_bits: int
@@ -121,13 +121,14 @@ def host() -> Machine:
     caches = _caches()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if arch in ("aarch64", "arm64"):
-        base = _machine("generic", 128, 32, frozenset({"neon"} | {llvm for flag, llvm in _ARM_FLAGS.items() if flag in flags}), arch)
+        found = frozenset(llvm for flag, llvm in _ARM_FLAGS.items() if flag in flags)
+        base = _machine("generic", 128, 32, found | {"neon"}, arch)
     else:
         found = frozenset(llvm for flag, llvm in _X86_FLAGS.items() if flag in flags)
         level = next((name for name, needed in (("x86-64-v4", _V4), ("x86-64-v3", _V3)) if needed - _V2 <= found), "x86-64")
         usable = found if level == "x86-64-v4" else frozenset(f for f in found if not f.startswith(("avx512", "amx")))
         base = replace(_NAMED[level], features=_NAMED[level].features | usable if level != "x86-64" else frozenset())
-    return replace(base, cores=cores, **caches)
+    return replace(base, cores=cores, l1=caches.get(1, base.l1), l2=caches.get(2, base.l2), l3=caches.get(3, base.l3))
 
 
 def _cpu_flags() -> frozenset[str]:
@@ -141,12 +142,12 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def _caches() -> Mapping[str, int]:
+def _caches() -> Mapping[int, int]:
     """Data cache sizes by level, as sysfs reports them for the first processor."""
-    sizes: dict[str, int] = {}
+    sizes: dict[int, int] = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         if (index / "type").read_text().strip() != "Instruction":
             text = (index / "size").read_text().strip()
             scale = {"K": _KIB, "M": _MIB}.get(text[-1], 1)
-            sizes[f"l{(index / 'level').read_text().strip()}"] = int(text.rstrip("KM")) * scale
-    return {level: size for level, size in sizes.items() if level in ("l1", "l2", "l3")}
+            sizes[int((index / "level").read_text())] = int(text.rstrip("KM")) * scale
+    return sizes

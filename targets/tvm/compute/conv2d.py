@@ -51,10 +51,10 @@ def conv2d(
         weights.append(np.ascontiguousarray(bias))
     few = static(channels) is not None and channels <= _FEW_CHANNELS
 
-    def compute(x: Any, w: Any, *rest: Any) -> Any:
+    def compute(x: Any, w: Any, *rest: Any, extents: Sequence[Extent] | None = None) -> Any:
         b = rest[0] if rest else None
         image = _Image(x, layout)
-        out = [output_extent(e, *v) for e, v in zip(image.extents, window, strict=True)]
+        out = extents or [output_extent(e, *v) for e, v in zip(image.extents, window, strict=True)]
         rounded = [round_up(e, tile.mr) if axis == i + 1 else e for i, e in enumerate(out)]
         source = image
         if any(pads) or static(rounded[axis - 1]) is None or static(rounded[axis - 1]) != static(out[axis - 1]):
@@ -72,14 +72,11 @@ def conv2d(
         def product(n: Any, h: Any, q: Any, c: Any) -> Any:
             g, j = (c // span, c % span) if group > 1 else (0, c)
             return te.sum(
-                source(n, h * sh + kh * dh, q * sw + kw * dw, g * inputs + k)
-                * w[g, j // tile.width, kh, kw, k, j % tile.width],
+                source(n, h * sh + kh * dh, q * sw + kw * dw, g * inputs + k) * w[g, j // tile.width, kh, kw, k, j % tile.width],
                 axis=[kh, kw, k],
             )
 
-        acc = te.compute(
-            (x.shape[0], *rounded, group * span), product, name="acc", attrs=dict(tile.attributes("tile", axis))
-        )
+        acc = te.compute((x.shape[0], *rounded, group * span), product, name="acc", attrs=dict(tile.attributes("tile", axis)))
 
         def finish(n: Any, h: Any, q: Any, c: Any) -> Any:
             return acc[n, h, q, c] if b is None else acc[n, h, q, c] + b[c]

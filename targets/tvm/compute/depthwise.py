@@ -26,7 +26,10 @@ def depthwise(
     dilations: Sequence[int] = (1, 1),
     pads: Sequence[int] = (0, 0, 0, 0),
 ) -> Kernel:
-    """float32 NHWC convolution with group == channels: `weight` [C, 1, KH, KW]. Weights are packed [KH, KW, C padded to the vector]."""
+    """float32 NHWC convolution with group == channels: `weight` [C, 1, KH, KW].
+
+    Weights are packed [KH, KW, C], C padded with zeros to the tile's width.
+    """
     channels, _, *kernel = weight.shape
     window = list(zip(pair(kernel), pair(strides), pair(dilations), pads[:2], pads[2:], strict=True))
     extents = [output_extent(simple(e), *w) for e, w in zip(shape[1:3], window, strict=True)]
@@ -37,9 +40,9 @@ def depthwise(
     if bias is not None:
         weights.append(np.ascontiguousarray(bias))
 
-    def compute(x: Any, w: Any, *rest: Any) -> Any:
+    def compute(x: Any, w: Any, *rest: Any, extents: Sequence[Extent] | None = None) -> Any:
         height, width = (simple(e) for e in x.shape[1:3])
-        out = [output_extent(e, *v) for e, v in zip((height, width), window, strict=True)]
+        out = extents or [output_extent(e, *v) for e, v in zip((height, width), window, strict=True)]
         rounded = [round_up(out[0], block[0]), round_up(out[1], tile.mr)]
         sizes = [(r - 1) * s + (k - 1) * d + 1 for r, (k, s, d, _, _) in zip(rounded, window, strict=True)]
         (top, left), (sh, sw), (dh, dw) = pads[:2], strides, dilations

@@ -13,7 +13,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Kernel:
-    """`compute(*activations, *weights)` takes te tensors (the weights have the packed arrays' shapes) and returns the result's."""
+    """`compute(*activations, *weights)` takes te tensors (the weights have the packed arrays' shapes) and returns the result's.
+
+    Kernels with windows take `extents`, too: variables for the output's height and width. In place of long expressions of the
+    input's sizes they keep index arithmetic short, in the code and in the minutes LLVM spends on it.
+    """
 
     weights: tuple[Array, ...]
     compute: Callable[..., Any]

@@ -22,7 +22,7 @@ def max_pool(
     """ONNX's MaxPool over NHWC; `pads` (top, left, bottom, right)."""
     window = _Window(kernel, strides, dilations, pads, ceil_mode)
 
-    def compute(x: Any) -> Any:
+    def compute(x: Any, extents: Sequence[Extent] | None = None) -> Any:
         lowest = tirx.min_value(x.dtype)
         kh, kw = window.axes()
 
@@ -31,7 +31,7 @@ def max_pool(
             taken = x[n, i, j, c] if inside is None else tirx.if_then_else(inside, x[n, i, j, c], lowest)
             return te.max(taken, axis=[kh, kw])
 
-        return te.compute(window.output(x), value, name="acc", attrs={"optc.kind": "pool"})
+        return te.compute(window.output(x, extents), value, name="acc", attrs={"optc.kind": "pool"})
 
     return Kernel((), compute)
 
@@ -50,7 +50,7 @@ def average_pool(
     """ONNX's AveragePool over NHWC. With `count_include_pad` the divisor counts padding, but nothing beyond it."""
     window = _Window(kernel, strides, dilations, pads, ceil_mode)
 
-    def compute(x: Any) -> Any:
+    def compute(x: Any, extents: Sequence[Extent] | None = None) -> Any:
         kh, kw = window.axes()
 
         def value(n: Any, h: Any, w: Any, c: Any) -> Any:
@@ -58,9 +58,9 @@ def average_pool(
             zero = tirx.const(0, x.dtype)
             return te.sum(x[n, i, j, c] if inside is None else tirx.if_then_else(inside, x[n, i, j, c], zero), axis=[kh, kw])
 
-        acc = te.compute(window.output(x), value, name="acc", attrs={"optc.kind": "pool"})
+        acc = te.compute(window.output(x, extents), value, name="acc", attrs={"optc.kind": "pool"})
         return te.compute(
-            window.output(x),
+            window.output(x, extents),
             lambda n, h, w, c: acc[n, h, w, c] / window.count(x, h, w, count_include_pad).astype(x.dtype),
             name="out",
         )
@@ -77,7 +77,8 @@ def global_average_pool(machine: Machine, shape: Sequence[Extent]) -> Kernel:
         acc = te.compute(
             (n, 1, 1, c), lambda b, _h, _w, k: te.sum(x[b, i, j, k], axis=[i, j]), name="acc", attrs={"optc.kind": "pool"}
         )
-        area = tirx.Cast(x.dtype, height * width) if not isinstance(simple(height * width), int) else tirx.const(simple(height * width), x.dtype)
+        area = simple(height * width)
+        area = tirx.const(area, x.dtype) if isinstance(area, int) else tirx.Cast(x.dtype, area)
         return te.compute((n, 1, 1, c), lambda *k: acc[k] / area, name="out")
 
     return Kernel((), compute)
@@ -97,8 +98,12 @@ class _Window:
         kh, kw = (te.reduce_axis((0, k), name=n) for k, n in zip(self.kernel, ("kh", "kw"), strict=True))
         return kh, kw
 
-    def output(self, x: Any) -> tuple[Extent, ...]:
-        return (x.shape[0], *(self._extent(simple(e), i) for i, e in enumerate(x.shape[1:3])), x.shape[3])
+    def output(self, x: Any, extents: Sequence[Extent] | None = None) -> tuple[Extent, ...]:
+        return (x.shape[0], *(extents or self.extents(x.shape[1:3])), x.shape[3])
+
+    def extents(self, sizes: Sequence[Extent]) -> list[Extent]:
+        """Output height and width for an input's."""
+        return [self._extent(simple(e), i) for i, e in enumerate(sizes)]
 
     def _extent(self, extent: Extent, i: int) -> Extent:
         span = extent + self.before[i] + self.after[i] - (self.kernel[i] - 1) * self.dilations[i] - 1

@@ -40,7 +40,9 @@ def lanes_for(machine: Machine, channels: int) -> int:
 
 
 def choose(machine: Machine, rows: Extent, channels: int, most: int = 32, exact: bool = False) -> Tile:
-    """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included; `exact`: its width divides the channels.
+    """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included.
+
+    `most` bounds the rows of the tile; `exact` asks for a width that divides the channels.
 
     A step of the reduction costs `mr * nv` multiply-adds on two units; its `mr` broadcasts and `nv` loads of weights, which come
     from the second-level cache, hide behind them in part. The two weights were fitted to measured tiles.
@@ -56,6 +58,7 @@ def choose(machine: Machine, rows: Extent, channels: int, most: int = 32, exact:
         return round(tiles * (max(mr * nv, mr + nv, _LATENCY) + _LOAD * (mr + nv) + _WEIGHTS * nv), 6)
 
     limit = min(most, max(samples))
-    tiles = [(mr, nv) for nv in range(1, min(vectors, 8) + 1) for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers and not (exact and vectors % nv)]
+    widths = [nv for nv in range(1, min(vectors, 8) + 1) if not exact or vectors % nv == 0]
+    tiles = [(mr, nv) for nv in widths for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers]
     mr, nv = min(tiles, key=cost)
     return Tile(mr, nv, lanes)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from optc.compiler import ir
 from optc.targets.tvm.lower.fallback import convert
-from optc.targets.tvm.lower.lowering import Lowered, Lowering
+from optc.targets.tvm.lower.lowering import Lowered, Lowering, bind
 from optc.targets.tvm.lower.table import TABLE
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
 
-__all__ = ["Lowered", "lower"]
+__all__ = ["Lowered", "bind", "lower"]
 
 
 def lower(model: ir.Model, machine: Machine) -> Lowered:

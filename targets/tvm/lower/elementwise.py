@@ -139,7 +139,9 @@ def pow_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         exact: dict[float, Scalar] = {2.0: lambda x: x * x, 3.0: lambda x: x * x * x, 0.5: tirx.sqrt}
         return elementwise(ctx, "pow", lambda x, _: exact[kind](x), base, exponent)
     if "int" in dtype:
-        return elementwise(ctx, "pow", lambda x, y: tirx.round(tirx.pow(x.astype("float64"), y.astype("float64"))).astype(dtype), base, exponent)
+        return elementwise(
+            ctx, "pow", lambda x, y: tirx.round(tirx.pow(x.astype("float64"), y.astype("float64"))).astype(dtype), base, exponent
+        )
     return elementwise(ctx, "pow", lambda x, y: tirx.pow(x, y.astype(dtype)), base, exponent)
 
 

@@ -30,7 +30,16 @@ def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     try:
         found = table[node.op_type].get_converter(ctx.opset)(ctx.builder, feeds, attributes, [{}, {}])
         found = ctx.builder.normalize(found) if isinstance(found, relax.Expr) else found
-    except (tvm.error.TVMError, NotImplementedError, AttributeError, TypeError, ValueError, KeyError, IndexError, AssertionError) as error:
+    except (
+        tvm.error.TVMError,
+        NotImplementedError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AssertionError,
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ctx.fail(node, f"TVM's converter refused it: {reason}") from error
     ctx.notes.append(f"lowered by TVM's ONNX frontend: node {ir.node_id(node)}")

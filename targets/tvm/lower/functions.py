@@ -1,7 +1,4 @@
-"""Scalar functions of TIR expressions, exact about NaN and signs.
-
-exp and erf are polynomials that vectorise: LLVM would call the C library once an element.
-"""
+"""Scalar functions of TIR expressions, exact about NaN and signs."""
 
 from __future__ import annotations
 
@@ -72,11 +69,11 @@ def hard_swish(x: Any) -> Any:
 
 
 def elu(x: Any, alpha: float) -> Any:
-    return tirx.Select(x < number(0, x), number(alpha, x) * (exp(x) - number(1, x)), x)
+    return tirx.Select(x < number(0, x), number(alpha, x) * (tirx.exp(x) - number(1, x)), x)
 
 
 def celu(x: Any, alpha: float) -> Any:
-    return tirx.Select(x < number(0, x), number(alpha, x) * (exp(x / number(alpha, x)) - number(1, x)), x)
+    return tirx.Select(x < number(0, x), number(alpha, x) * (tirx.exp(x / number(alpha, x)) - number(1, x)), x)
 
 
 def selu(x: Any, alpha: float, gamma: float) -> Any:
@@ -84,7 +81,7 @@ def selu(x: Any, alpha: float, gamma: float) -> Any:
 
 
 def sigmoid(x: Any) -> Any:
-    return number(1, x) / (number(1, x) + exp(-x))
+    return number(1, x) / (number(1, x) + tirx.exp(-x))
 
 
 def silu(x: Any, alpha: float = 1.0) -> Any:
@@ -93,7 +90,7 @@ def silu(x: Any, alpha: float = 1.0) -> Any:
 
 def softplus(x: Any) -> Any:
     """log(1 + exp x), without overflow: max(x, 0) + log1p(exp -|x|)."""
-    return relu(x) + tirx.log1p(exp(-tirx.abs(x)))
+    return relu(x) + tirx.log1p(tirx.exp(-tirx.abs(x)))
 
 
 def softsign(x: Any) -> Any:
@@ -101,15 +98,17 @@ def softsign(x: Any) -> Any:
 
 
 def mish(x: Any) -> Any:
-    return x * tanh(softplus(x))
+    return x * tirx.tanh(softplus(x))
 
 
 def gelu(x: Any) -> Any:
-    return number(0.5, x) * x * (number(1, x) + erf(x * number(math.sqrt(0.5), x)))
+    return number(0.5, x) * x * (number(1, x) + tirx.erf(x * number(math.sqrt(0.5), x)))
 
 
 def gelu_tanh(x: Any) -> Any:
-    return number(0.5, x) * x * (number(1, x) + tanh(number(math.sqrt(2 / math.pi), x) * (x + number(0.044715, x) * x * x * x)))
+    return (
+        number(0.5, x) * x * (number(1, x) + tirx.tanh(number(math.sqrt(2 / math.pi), x) * (x + number(0.044715, x) * x * x * x)))
+    )
 
 
 def sign(x: Any) -> Any:
@@ -122,57 +121,3 @@ def is_inf(x: Any, negative: int, positive: int) -> Any:
         if wanted:
             found = tirx.any(found, x == tirx.const(value, dtype(x)))
     return found
-
-
-def tanh(x: Any) -> Any:
-    if dtype(x) != "float32":
-        return tirx.tanh(x)
-    e = exp(number(-2, x) * tirx.abs(x))
-    big = (number(1, x) - e) / (number(1, x) + e)
-    square = x * x
-    small = x * polynomial(square, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1))
-    small = x + square * small
-    return tirx.Select(tirx.abs(x) < number(0.625, x), small, tirx.Select(x < number(0, x), -big, big))
-
-
-def exp(x: Any) -> Any:
-    """e^x to about one unit in the last place (Cephes' expf): 2^n · e^r with |r| ≤ ln 2 / 2."""
-    if dtype(x) != "float32":
-        return tirx.exp(x)
-    kept = at_most(at_least(x, number(-104, x)), number(89, x))
-    n = tirx.nearbyint(kept * number(1.44269504088896341, x))
-    r = kept - n * number(0.693359375, x)
-    r = r - n * number(-2.12194440e-4, x)
-    series = polynomial(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1))
-    series = series * r * r + r + number(1, x)
-    half = tirx.shift_right(n.astype("int32"), tirx.const(1, "int32"))  # two factors reach denormals and infinity
-    return series * _power_of_two(half) * _power_of_two(n.astype("int32") - half)
-
-
-def _power_of_two(n: Any) -> Any:
-    return tirx.reinterpret("float32", tirx.shift_left(n + tirx.const(127, "int32"), tirx.const(23, "int32")))
-
-
-def erf(x: Any) -> Any:
-    """The error function to a few units in the last place: Eigen's rational approximation on [-4, 4]."""
-    if dtype(x) != "float32":
-        return tirx.erf(x)
-    kept = at_most(at_least(x, number(-4, x)), number(4, x))
-    square = kept * kept
-    above = polynomial(
-        square,
-        (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05, -7.34990630326855e-04,
-         -2.95459980854025e-03, -1.60960333262415e-02),
-    )  # fmt: skip
-    below = polynomial(
-        square, (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02)
-    )
-    return kept * above / below
-
-
-def polynomial(x: Any, coefficients: tuple[float, ...]) -> Any:
-    """Horner's scheme, highest power first."""
-    value = number(coefficients[0], x)
-    for c in coefficients[1:]:
-        value = value * x + number(c, x)
-    return value

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax, tirx
 
 from optc.compiler import ir
@@ -30,12 +31,16 @@ Rule = Callable[["Lowering", ir.Node, Sequence[Operand]], Any]
 
 @dataclass
 class Lowered:
-    """A Relax module whose `main` takes the inputs, then the weights, and gives the outputs."""
+    """A Relax module whose `main` takes the inputs, the computed dimensions if there are any (as one shape), and the weights.
+
+    To the passes that fuse, computed dimensions are variables like those of the inputs; `bind` then computes them.
+    """
 
     module: Any
     inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype
     outputs: list[str]
     weights: dict[str, ir.Array]  # in the order of the parameters
+    computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
     notes: list[str] = field(default_factory=list)
 
 
@@ -59,6 +64,8 @@ class Lowering:
         self._table, self._fallback = table, fallback
         self._values: dict[ir.Value, Operand] = {}
         self._dims: dict[str, Any] = {}
+        self._computed: list[tuple[Dim, Any]] = []  # see opaque
+        self._meaning: dict[Any, Any] = {}  # a computed dimension's variable -> its expression of the inputs' dimensions
         self._parameters: dict[str, Any] = {}  # digest of a weight -> its variable
         self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
 
@@ -80,11 +87,13 @@ class Lowering:
                     self._node(node)
                 outputs = [self.builder.emit_output(var) for var in self._owned(graph.outputs)]
             result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
+            if self._computed:
+                variables.append(relax.Var("computed", relax.ShapeType([var for _, var in self._computed])))
             self.builder.emit_func_output(result, params=[*variables, *self._parameters.values()])
         module = self.builder.get()
-        module["main"] = module["main"].with_attr("num_input", len(feeds))  # the weights are ours: not checked a call
+        module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
         inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in feeds]
-        return Lowered(module, inputs, names, self.weights, self.notes)
+        return Lowered(module, inputs, names, self.weights, [(e, v) for v, e in self._meaning.items()], self.notes)
 
     def _type(self, value: ir.Value) -> Any:
         if value.shape is None:
@@ -137,21 +146,27 @@ class Lowering:
             self._values[value] = array
         return self._values[value]
 
-    def fail(self, node: ir.Node, reason: str, hint: str = "--target onnxruntime runs the model without native code") -> UserError:
+    def fail(
+        self, node: ir.Node, reason: str, hint: str = "--target onnxruntime runs the model without native code"
+    ) -> UserError:
         return UserError(f"{node.op_type} cannot be compiled: {reason}", place=f"node {ir.node_id(node)}", hint=hint)
 
     def emit(self, expr: Any) -> Any:
         return self.builder.emit(expr)
 
-    def te(self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None) -> Any:
+    def te(self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None, **known: Any) -> Any:
         """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own."""
         attrs = {} if pattern is None else {"op_pattern": pattern}
-        return self.builder.emit_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs)
+        return self.builder.emit_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
 
     def tensor(self, operand: Operand, dtype: str | None = None) -> Any:
         """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""
         if is_symbolic(operand):
-            flat = self.emit(relax.op.shape_to_tensor(relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in operand.ravel()])))
+            flat = self.emit(
+                relax.op.shape_to_tensor(
+                    relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in operand.ravel()])
+                )
+            )
             return self.reshape(flat, list(operand.shape))
         if is_constant(operand):
             return self.weight(operand)
@@ -188,7 +203,9 @@ class Lowering:
         var = self.tensor(operand)
         if self.same_shape(self.shape(var), shape):
             return var
-        view = self.emit(relax.op.reshape(var, relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in shape])))
+        view = self.emit(
+            relax.op.reshape(var, relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in shape]))
+        )
         if var in self._borrowed:
             self._borrowed.add(view)
         return view
@@ -198,6 +215,21 @@ class Lowering:
             return dim
         found = self.analyzer.simplify(dim)
         return int(found) if isinstance(found, tirx.IntImm) else found
+
+    def opaque(self, dim: Dim) -> Dim:
+        """A variable for a computed dimension, the same for equal ones: what follows handles a name, not a formula."""
+        dim = self.simplify(dim)
+        if isinstance(dim, int | tvm.ir.Var):
+            return dim
+        for known, var in self._computed:
+            if self.same(known, dim):
+                return var
+        var = tirx.Var(f"d{len(self._dims) + len(self._computed)}", "int64")
+        self._meaning[var] = self.simplify(
+            tvm_ffi.structural_map(dim, (tvm.ir.Var, lambda v: self._meaning.get(v, v)), order="post")
+        )
+        self._computed.append((dim, var))
+        return var
 
     def same(self, a: Dim, b: Dim) -> bool:
         if isinstance(a, int) and isinstance(b, int):
@@ -210,6 +242,35 @@ class Lowering:
     def assume_shape(self, operand: Any, shape: Sequence[Dim]) -> Any:
         """The tensor under a shape that cannot be proved at compile time: checked at run time."""
         return self.builder.match_cast(operand, relax.TensorType(list(shape), self.dtype(operand)))
+
+
+def bind(module: tvm.IRModule, computed: Sequence[tuple[Any, Any]]) -> tvm.IRModule:
+    """The module with a `main` that computes the dimensions and calls what was `main`."""
+    if not computed:
+        return module
+    old = module["main"]
+    count = int(old.attrs["num_input"])
+    inner = tvm.ir.GlobalVar("body")
+    ty = _erased(old.ret_ty)
+    params = [*old.params[: count - 1], *old.params[count:]]
+    shape = relax.ShapeExpr([expr for expr, _ in computed])
+    relax.expr._update_type(inner, relax.FuncType([p.ty for p in old.params], ty))
+    call = relax.Call(inner, [*old.params[: count - 1], shape, *old.params[count:]], ty_args=[])
+    result = relax.Var("result", ty)
+    block = relax.BindingBlock([relax.VarBinding(result, call)])
+    main = relax.Function(params, relax.SeqExpr([block], result), ty, old.is_pure, old.attrs).with_attr("num_input", count - 1)
+    body = relax.utils.copy_with_new_vars(relax.Function(old.params, old.body, ty, old.is_pure, old.attrs))
+    functions = dict(module.functions)
+    functions[module.get_global_var("main")] = main
+    functions[inner] = body.without_attr("global_symbol") if "global_symbol" in body.attrs else body
+    return tvm.IRModule(functions, attrs=module.attrs)
+
+
+def _erased(ty: Any) -> Any:
+    """A result type that names no dimension: those that are computed are unknown outside."""
+    if isinstance(ty, relax.TupleType):
+        return relax.TupleType([_erased(field) for field in ty.fields])
+    return relax.TensorType(dtype=str(ty.dtype), ndim=ty.ndim)
 
 
 def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:

@@ -52,7 +52,9 @@ def full(ctx: Lowering, shape: Sequence[Dim], value: ir.Array) -> Any:
 
 
 def constant_of_shape(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    return full(ctx, ctx.integers(node, inputs[0], "shape"), ir.attribute(node, "value", np.zeros(1, np.float32)))
+    return full(
+        ctx, [ctx.opaque(d) for d in ctx.integers(node, inputs[0], "shape")], ir.attribute(node, "value", np.zeros(1, np.float32))
+    )
 
 
 def shape(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -72,6 +74,7 @@ def reshape(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """0 keeps the dimension, unless allowzero; -1 is what is left."""
     data = inputs[0]
     wanted = ctx.integers(node, inputs[1], "shape") if len(inputs) > 1 else list(ir.attribute(node, "shape"))
+    wanted = [ctx.opaque(d) for d in wanted]
     own = ctx.shape(data)
     if not ir.attribute(node, "allowzero", 0):
         wanted = [own[i] if isinstance(d, int) and d == 0 else d for i, d in enumerate(wanted)]
@@ -93,14 +96,14 @@ def _quotient(ctx: Lowering, whole: Sequence[Dim], part: Sequence[Dim]) -> Dim:
     above, below = product(rest), product(left)
     if isinstance(below, int) and below == 0:
         return 0
-    return ctx.simplify(above // below)
+    return ctx.opaque(above // below)
 
 
 def flatten(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
     axis = int(ir.attribute(node, "axis", 1))
     axis = axis + len(own) if axis < 0 else axis
-    return ctx.reshape(inputs[0], [ctx.simplify(product(own[:axis])), ctx.simplify(product(own[axis:]))])
+    return ctx.reshape(inputs[0], [ctx.opaque(product(own[:axis])), ctx.opaque(product(own[axis:]))])
 
 
 def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -175,7 +178,7 @@ def split(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 def cut(ctx: Lowering, operand: Operand, ranges: dict[int, tuple[Dim, Dim, int]]) -> Any:
     """A slice: axis -> (first, count, step)."""
     own = ctx.shape(operand)
-    dims = [ctx.simplify(ranges[i][1]) if i in ranges else d for i, d in enumerate(own)]
+    dims = [ctx.opaque(ranges[i][1]) if i in ranges else d for i, d in enumerate(own)]
     if ctx.same_shape(own, dims) and all(step == 1 for _, _, step in ranges.values()):
         return operand
     axes = sorted(ranges)
@@ -187,7 +190,7 @@ def cut(ctx: Lowering, operand: Operand, ranges: dict[int, tuple[Dim, Dim, int]]
             tuple(dims), lambda *at: x(*[first[i] + j * steps[i] if i in first else j for i, j in enumerate(at)]), name="slice"
         )
 
-    return ctx.te("slice", compute, ctx.tensor(operand), [ctx.simplify(ranges[a][0]) for a in axes], dims)
+    return ctx.te("slice", compute, ctx.tensor(operand), [ctx.opaque(ranges[a][0]) for a in axes], dims)
 
 
 def slice_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -272,16 +275,19 @@ def gather_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> 
 
 
 def expand(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    shape = broadcast(ctx, [ctx.shape(inputs[0]), ctx.integers(node, inputs[1], "shape")])
+    wanted = [ctx.opaque(d) for d in ctx.integers(node, inputs[1], "shape")]
+    shape = broadcast(ctx, [ctx.shape(inputs[0]), wanted])
     if ctx.same_shape(shape, ctx.shape(inputs[0])):
         return inputs[0]
-    return ctx.te("expand", lambda x, dims: te.compute(tuple(dims), lambda *at: read(x, at), name="expand"), ctx.tensor(inputs[0]), shape)
+    return ctx.te(
+        "expand", lambda x, dims: te.compute(tuple(dims), lambda *at: read(x, at), name="expand"), ctx.tensor(inputs[0]), shape
+    )
 
 
 def tile(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
     repeats = ctx.integers(node, inputs[1], "repeats")
-    dims = [ctx.simplify(d * r) for d, r in zip(own, repeats, strict=True)]
+    dims = [ctx.opaque(d * r) for d, r in zip(own, repeats, strict=True)]
     return ctx.te(
         "tile",
         lambda x, dims: te.compute(tuple(dims), lambda *at: x(*[i % d for i, d in zip(at, x.shape, strict=True)]), name="tile"),
@@ -306,7 +312,7 @@ def pad(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         if not is_constant(inputs[2]):
             raise ctx.fail(node, "its padding value is computed at run time")
         value = inputs[2].ravel()[0].item()
-    dims = [ctx.simplify(b + d + a) for b, d, a in zip(before, own, after, strict=True)]
+    dims = [ctx.opaque(b + d + a) for b, d, a in zip(before, own, after, strict=True)]
     padded = [i for i in range(len(own)) if not (before[i] == 0 and after[i] == 0 and isinstance(before[i], int))]
 
     def compute(x: Any, before: Any, dims: Any) -> Any:
@@ -319,7 +325,7 @@ def pad(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
         return te.compute(tuple(dims), element, name="pad")
 
-    return ctx.te("pad", compute, ctx.tensor(inputs[0]), before, dims)
+    return ctx.te("pad", compute, ctx.tensor(inputs[0]), [ctx.opaque(b) for b in before], dims)
 
 
 def _mirrored(i: Any, extent: Any, mode: str) -> Any:
@@ -337,7 +343,10 @@ def range_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         raise ctx.fail(node, "its step depends on a dimension")
     count = (limit - start + delta - (1 if delta > 0 else -1)) // delta
     return ctx.te(
-        "range", lambda first, dims: te.compute(tuple(dims), lambda i: first[0] + i * delta, name="range"), [start], [ctx.simplify(count)]
+        "range",
+        lambda first, dims: te.compute(tuple(dims), lambda i: first[0] + i * delta, name="range"),
+        [ctx.opaque(start)],
+        [ctx.opaque(count)],
     )
 
 
@@ -350,11 +359,12 @@ def depth_to_space(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
     else:
         view = ctx.reshape(inputs[0], [n, c // (b * b), b, b, h, w])
         moved = permute(ctx, view, [0, 1, 4, 2, 5, 3])
-    return ctx.reshape(moved, [n, c // (b * b), h * b, w * b])
+    return ctx.reshape(moved, [n, c // (b * b), ctx.opaque(h * b), ctx.opaque(w * b)])
 
 
 def space_to_depth(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     n, c, h, w = ctx.shape(inputs[0])
     b = int(ir.attribute(node, "blocksize"))
-    view = ctx.reshape(inputs[0], [n, c, h // b, b, w // b, b])
-    return ctx.reshape(permute(ctx, view, [0, 3, 5, 1, 2, 4]), [n, c * b * b, h // b, w // b])
+    h, w = ctx.opaque(h // b), ctx.opaque(w // b)
+    view = ctx.reshape(inputs[0], [n, c, h, b, w, b])
+    return ctx.reshape(permute(ctx, view, [0, 3, 5, 1, 2, 4]), [n, c * b * b, h, w])

@@ -11,8 +11,8 @@ from tvm import te, tirx
 from optc.compiler import ir
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
-from optc.targets.tvm.lower.movement import axis_of, product
-from optc.targets.tvm.lower.reduce import over, reduce
+from optc.targets.tvm.lower.movement import axis_of
+from optc.targets.tvm.lower.reduce import average, over, reduce
 
 
 def _channels(ctx: Lowering, operand: Operand, rank: int) -> Operand:
@@ -43,28 +43,15 @@ def batch_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand])
 
 
 def _standardized(ctx: Lowering, x: Operand, axes: Sequence[int], epsilon: float) -> tuple[Any, Any]:
-    """Mean, and 1 / sqrt(variance + epsilon): two passes, as the variance of centred values is exact."""
+    """x - mean, and 1 / sqrt(variance + epsilon): two passes, as the variance of centred values is exact."""
     dtype = ctx.dtype(x)
     mean = reduce(ctx, x, axes, "mean")
     centred = elementwise(ctx, "centred", lambda a, m: a - m, x, mean)
-    total = over(ctx, centred, axes, te.sum, "variance", lambda a: a * a)
-    own = ctx.shape(x)
-    count = product([own[a] for a in axes])
-    if isinstance(count, int):
-        scale = elementwise(
-            ctx, "rsqrt", lambda v: tirx.const(1, dtype) / tirx.sqrt(v * tirx.const(1 / max(count, 1), dtype) + tirx.const(epsilon, dtype)), total
-        )
-    else:
 
-        def compute(v: Any, n: Any) -> Any:
-            return te.compute(
-                v.shape,
-                lambda *at: tirx.const(1, dtype) / tirx.sqrt(v(*at) / n[0].astype(dtype) + tirx.const(epsilon, dtype)),
-                name="rsqrt",
-            )
+    def inverse(total: Any, count: Any) -> Any:
+        return tirx.const(1, dtype) / tirx.sqrt(average(total, count) + tirx.const(epsilon, dtype))
 
-        scale = ctx.te("rsqrt", compute, total, [count])
-    return centred, scale
+    return centred, over(ctx, centred, axes, te.sum, "variance", lambda a: a * a, inverse)
 
 
 def layer_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -94,7 +81,13 @@ def instance_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operan
     rank = len(ctx.shape(x))
     centred, scale = _standardized(ctx, x, range(2, rank), float(ir.attribute(node, "epsilon", 1e-5)))
     return elementwise(
-        ctx, "instance_norm", lambda a, s, g, b: a * s * g + b, centred, scale, _channels(ctx, gain, rank), _channels(ctx, bias, rank)
+        ctx,
+        "instance_norm",
+        lambda a, s, g, b: a * s * g + b,
+        centred,
+        scale,
+        _channels(ctx, gain, rank),
+        _channels(ctx, bias, rank),
     )
 
 

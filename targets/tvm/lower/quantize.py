@@ -78,5 +78,7 @@ def dynamic_quantize(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
         return tirx.Select(width == zero, one, width)
 
     scale = elementwise(ctx, "scale", span, low, high)
-    point = elementwise(ctx, "zero_point", lambda a, s: _saturated(-tirx.min(a, zero) / s, tirx.const(0, "uint8"), "uint8"), low, scale)
+    point = elementwise(
+        ctx, "zero_point", lambda a, s: _saturated(-tirx.min(a, zero) / s, tirx.const(0, "uint8"), "uint8"), low, scale
+    )
     return [elementwise(ctx, "quantize", lambda v, s, z: _saturated(v / s, z, "uint8"), x, scale, point), scale, point]

@@ -10,7 +10,7 @@ from tvm import relax, te, tirx
 from optc.compiler import ir
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise
-from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule
+from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
 from optc.targets.tvm.lower.movement import axes_of, axis_of, product
 
 
@@ -18,20 +18,41 @@ def _identity(x: Any) -> Any:
     return x
 
 
-def over(ctx: Lowering, operand: Operand, axes: Sequence[int], reducer: Any, name: str, before: Callable[[Any], Any] = _identity) -> Any:
-    """reducer(before(x)) over the axes, which stay with extent 1."""
+def over(
+    ctx: Lowering,
+    operand: Operand,
+    axes: Sequence[int],
+    reducer: Any,
+    name: str,
+    before: Callable[[Any], Any] = _identity,
+    after: Callable[[Any, Any], Any] | None = None,
+) -> Any:
+    """after(reducer(before(x)), count) over the axes, which stay with extent 1; count is how many elements were reduced."""
     var = ctx.tensor(operand)
 
     def compute(x: Any) -> Any:
         bound = {a: te.reduce_axis((0, x.shape[a]), name=f"r{a}") for a in axes}
         dims = [1 if i in bound else d for i, d in enumerate(x.shape)]
-        return te.compute(
+        total = te.compute(
             dims,
             lambda *at: reducer(before(x(*[bound.get(i, j) for i, j in enumerate(at)])), axis=list(bound.values())),
             name=name,
         )
+        if after is None:
+            return total
+        count = product([x.shape[a] for a in axes])
+        return te.compute(dims, lambda *at: after(total(*at), count), name=f"{name}_out")
 
     return ctx.te(name, compute, var)
+
+
+def average(total: Any, count: Any) -> Any:
+    """total / count: a product with the reciprocal where it is known and the type is a float."""
+    dtype = fn.dtype(total)
+    if isinstance(count, tirx.IntImm | int):
+        known = int(count)
+        return total * tirx.const(1.0 / max(known, 1), dtype) if "float" in dtype else fn.divide(total, tirx.const(known, dtype))
+    return fn.divide(total, count.astype(dtype))
 
 
 def reduction(kind: str) -> Rule:
@@ -53,15 +74,14 @@ def reduction(kind: str) -> Rule:
 
 
 def reduce(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> Any:
-    own, dtype = ctx.shape(operand), ctx.dtype(operand)
-    count = product([own[a] for a in axes])
+    dtype = ctx.dtype(operand)
     if kind == "mean":
-        return scaled(ctx, over(ctx, operand, axes, te.sum, "sum"), count, dtype)
+        return over(ctx, operand, axes, te.sum, "mean", after=average)
     if kind in ("max", "min"):
         return over(ctx, operand, axes, _extreme(kind, dtype), kind)
     if kind == "log_sum_exp":
         peak = over(ctx, operand, axes, _extreme("max", dtype), "max")
-        shifted = elementwise(ctx, "shifted", lambda x, m: fn.exp(x - m), operand, peak)
+        shifted = elementwise(ctx, "shifted", lambda x, m: tirx.exp(x - m), operand, peak)
         return elementwise(ctx, "log", lambda s, m: tirx.log(s) + m, over(ctx, shifted, axes, te.sum, "sum"), peak)
     before, after = {
         "sum": (_identity, None),
@@ -74,17 +94,6 @@ def reduce(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> A
     reducer = te.comm_reducer(lambda a, b: a * b, lambda t: tirx.const(1, t), name="prod") if kind == "prod" else te.sum
     result = over(ctx, operand, axes, reducer, kind, before)
     return result if after is None else elementwise(ctx, kind, after, result)
-
-
-def scaled(ctx: Lowering, total: Any, count: Dim, dtype: str) -> Any:
-    """total / count. A product with the reciprocal where it is known and the type is a float."""
-    if isinstance(count, int) and "float" in dtype and count:
-        return elementwise(ctx, "mean", lambda x: x * tirx.const(1.0 / count, dtype), total)
-
-    def compute(x: Any, n: Any) -> Any:
-        return te.compute(x.shape, lambda *at: fn.divide(x(*at), n[0].astype(dtype)), name="mean")
-
-    return ctx.te("mean", compute, total, [tirx.IntImm("int64", count) if isinstance(count, int) else count])
 
 
 def _extreme(kind: str, dtype: str) -> Any:
@@ -109,10 +118,10 @@ def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
     operand, axis = inputs[0], axis_of(ctx, node, inputs[0], -1 if ctx.opset >= 13 else 1)
     if ctx.opset < 13 and axis != len(own) - 1:
-        operand, axis = ctx.reshape(operand, [product(own[:axis]), product(own[axis:])]), 1
+        operand, axis = ctx.reshape(operand, [ctx.opaque(product(own[:axis])), ctx.opaque(product(own[axis:]))]), 1
     log = node.op_type == "LogSoftmax"
     peak = over(ctx, operand, [axis], _extreme("max", ctx.dtype(operand)), "max")
-    powers = elementwise(ctx, "exp", lambda x, m: fn.exp(x - m), operand, peak)
+    powers = elementwise(ctx, "exp", lambda x, m: tirx.exp(x - m), operand, peak)
     total = over(ctx, powers, [axis], te.sum, "sum")
     if log:
         result = elementwise(ctx, "log_softmax", lambda x, m, s: x - m - tirx.log(s), operand, peak, total)

@@ -75,7 +75,7 @@ def _sizes(
     else:
         for axis, size in zip(axes, ctx.integers(node, inputs[3], "sizes"), strict=True):
             scales[axis], dims[axis] = None, size
-    return scales, [ctx.simplify(d) for d in dims]
+    return scales, [ctx.opaque(d) for d in dims]
 
 
 def _scaled(extent: Dim, scale: float) -> Dim:
@@ -120,7 +120,9 @@ def _place(i: Any, size: Any, out: Any, scale: float | None, transform: str) -> 
     if transform == "asymmetric":
         return here * ratio
     if transform == "align_corners":
-        return tirx.if_then_else(out > 1, here * (inputs - tirx.const(1, _REAL)) / (outputs - tirx.const(1, _REAL)), tirx.const(0, _REAL))
+        return tirx.if_then_else(
+            out > 1, here * (inputs - tirx.const(1, _REAL)) / (outputs - tirx.const(1, _REAL)), tirx.const(0, _REAL)
+        )
     if transform == "tf_half_pixel_for_nn":
         return (here + half) * ratio
     centred = (here + half) * ratio - half

@@ -17,9 +17,12 @@ _FUSABLE = 4  # FuseOps' kOutEWiseFusable: elementwise operators on the result j
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any) -> Any:
+def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, extents: Sequence[Dim] = ()) -> Any:
+    """The kernel on x. `extents`: the result's height and width, where they are computed ones."""
     weights = [ctx.weight(w) for w in kernel.weights]
-    return ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE)
+    sizes = [ctx.opaque(e) for e in extents]
+    known = {} if all(isinstance(e, int) for e in sizes) else {"extents": sizes}
+    return ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE, **known)
 
 
 def _attributes(ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: Sequence[int]) -> dict[str, Any]:
@@ -88,7 +91,13 @@ def _kernel(
     kernel = compute.conv2d(
         ctx.machine, ctx.shape(x), weight, bias, group=int(ir.attribute(node, "group", 1)), layout=layout, **window
     )
-    return call(ctx, "conv2d", kernel, ctx.tensor(x))
+    own = ctx.shape(x)
+    spatial = own[1:3] if layout == "NHWC" else own[2:4]
+    pads = window["pads"]
+    spans = zip(spatial, weight.shape[2:], window["strides"], window["dilations"], pads[:2], pads[2:], strict=True)
+    extents = [(e + before + after - (k - 1) * d - 1) // s + 1 for e, k, s, d, before, after in spans]
+    changed = not ctx.same_shape(extents, spatial) or weight.shape[2:] != (1, 1)  # a 1x1 one may be a plain matrix product
+    return call(ctx, "conv2d", kernel, ctx.tensor(x), extents if changed else ())
 
 
 def _unscheduled(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -101,7 +110,14 @@ def _unscheduled(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any
         raise ctx.fail(node, f"a convolution over {len(spatial)} spatial dimensions")
     ctx.notes.append(f"compiled with TVM's own kernel, not a scheduled one: node {ir.node_id(node)}")
     y = ctx.emit(
-        operator(x, weight, strides=window["strides"], padding=window["pads"], dilation=window["dilations"], groups=int(ir.attribute(node, "group", 1)))
+        operator(
+            x,
+            weight,
+            strides=window["strides"],
+            padding=window["pads"],
+            dilation=window["dilations"],
+            groups=int(ir.attribute(node, "group", 1)),
+        )
     )
     if len(inputs) > 2 and inputs[2] is not None:
         y = ctx.emit(relax.op.add(y, ctx.reshape(inputs[2], [1, ctx.shape(inputs[2])[0], *[1] * len(spatial)])))
@@ -130,9 +146,14 @@ def conv_transpose_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand])
     if kernel == strides and group == 1 and not any(pads) and not any(extra) and dilations == [1, 1]:
         kh, kw = kernel
         matrix = np.ascontiguousarray(weight.transpose(0, 2, 3, 1).reshape(c, kh * kw * outputs))
-        y = call(ctx, "gemm", compute.gemm(ctx.machine, [n, h, w, c], matrix, None if bias is None else np.tile(bias, kh * kw)), ctx.tensor(x))
+        y = call(
+            ctx,
+            "gemm",
+            compute.gemm(ctx.machine, [n, h, w, c], matrix, None if bias is None else np.tile(bias, kh * kw)),
+            ctx.tensor(x),
+        )
         y = permute(ctx, ctx.reshape(y, [n, h, w, kh, kw, outputs]), (0, 1, 3, 2, 4, 5))
-        return ctx.reshape(y, [n, h * kh, w * kw, outputs])
+        return ctx.reshape(y, [n, ctx.opaque(h * kh), ctx.opaque(w * kw), outputs])
     spread = _spread(ctx, x, strides) if strides != [1, 1] else ctx.tensor(x)
     turned = weight.reshape(group, c // group, weight.shape[1], *kernel)[..., ::-1, ::-1].transpose(0, 2, 1, 3, 4)
     turned = np.ascontiguousarray(turned.reshape(outputs, c // group, *kernel))
@@ -147,7 +168,13 @@ def conv_transpose_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand])
 
 
 def _transposed_pads(
-    ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: list[int], strides: list[int], dilations: list[int], extra: list[int]
+    ctx: Lowering,
+    node: ir.Node,
+    spatial: Sequence[Dim],
+    kernel: list[int],
+    strides: list[int],
+    dilations: list[int],
+    extra: list[int],
 ) -> list[int]:
     pads = [int(p) for p in ir.attribute(node, "pads", [0, 0, 0, 0])]
     auto = ir.attribute(node, "auto_pad", "NOTSET")
@@ -171,16 +198,18 @@ def _transposed_pads(
 def _spread(ctx: Lowering, x: Operand, strides: Sequence[int]) -> Any:
     sh, sw = strides
 
-    def compute_(x: Any) -> Any:
-        n, h, w, c = x.shape
+    _, h, w, _ = ctx.shape(x)
+
+    def compute_(x: Any, extents: Any) -> Any:
+        n, _, _, c = x.shape
         zero = tirx.const(0, x.dtype)
         return te.compute(
-            (n, (h - 1) * sh + 1, (w - 1) * sw + 1, c),
+            (n, *extents, c),
             lambda b, i, j, k: tirx.if_then_else(tirx.all(i % sh == 0, j % sw == 0), x[b, i // sh, j // sw, k], zero),
             name="spread",
         )
 
-    return ctx.te("spread", compute_, ctx.tensor(x))
+    return ctx.te("spread", compute_, ctx.tensor(x), [ctx.opaque((h - 1) * sh + 1), ctx.opaque((w - 1) * sw + 1)])
 
 
 def _pool(average: bool, ctx: Lowering, node: ir.Node, x: Operand) -> Any:
@@ -193,7 +222,23 @@ def _pool(average: bool, ctx: Lowering, node: ir.Node, x: Operand) -> Any:
         found = compute.average_pool(ctx.machine, own, kernel=kernel, ceil_mode=ceil, count_include_pad=kept, **window)
     else:
         found = compute.max_pool(ctx.machine, own, kernel=kernel, ceil_mode=ceil, **window)
-    return call(ctx, "average_pool" if average else "max_pool", found, ctx.tensor(x))
+    return call(ctx, "average_pool" if average else "max_pool", found, ctx.tensor(x), _pooled(own[1:3], kernel, window, ceil))
+
+
+def _pooled(spatial: Sequence[Dim], kernel: Sequence[int], window: dict[str, Any], ceil: bool) -> list[Dim]:
+    found = []
+    pads = window["pads"]
+    for e, k, s, d, before, after in zip(
+        spatial, kernel, window["strides"], window["dilations"], pads[:2], pads[2:], strict=True
+    ):
+        span = e + before + after - (k - 1) * d - 1
+        if not ceil:
+            found.append(span // s + 1)
+            continue
+        size = (span + s - 1) // s + 1  # a window that would start in the padding after the image is left out
+        over = (size - 1) * s >= e + before
+        found.append(size - int(over) if isinstance(size, int) else size - tirx.Cast("int64", over))
+    return found
 
 
 def max_pool_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -55,24 +55,44 @@ def shape(schedule: Schedule, block: Block) -> list[Any]:
     return list(schedule.get(block).writes[0].source.shape)
 
 
-def inline_epilogue(schedule: Schedule, block: Block) -> Block:
-    """Inline all blocks after `block` into the last one, the function's output, and return that one."""
-    after = blocks(schedule)
-    names = [schedule.get(b).name_hint for b in after]
-    start = names.index(schedule.get(block).name_hint)
-    *middle, last = after[start + 1 :]
-    for each in middle:
-        schedule.compute_inline(each)
-    return last
+def same_shape(schedule: Schedule, one: Block, other: Block) -> bool:
+    """Whether two blocks write tensors of one shape."""
+    first, second = shape(schedule, one), shape(schedule, other)
+    return len(first) == len(second) and all(tvm_ffi.structural_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def inline_prologue(schedule: Schedule, block: Block) -> None:
-    """Inline the spatial blocks before `block` that nobody marked as a stage of their own."""
-    for each in blocks(schedule):
-        if schedule.get(each).name_hint == schedule.get(block).name_hint:
-            return
-        if is_spatial(schedule, each) and annotation(schedule, each, "optc.stage") is None:
+def inline_epilogue(schedule: Schedule, block: Block) -> tuple[Block, Block | None]:
+    """Inline what follows `block`; the block that finishes its elements, and a last one that broadcasts the result, if any."""
+    every = blocks(schedule)
+    start = next(i for i, b in enumerate(every) if same(schedule, b, block))
+    after = every[start + 1 :]
+    if not after:
+        return block, None
+    last = after[-1]
+    near = last if same_shape(schedule, after[0], last) else _last_like(schedule, after)
+    for each in after[:-1]:
+        if not same(schedule, each, near):
             schedule.compute_inline(each)
+    return near, None if same(schedule, near, last) else last
+
+
+def _last_like(schedule: Schedule, after: list[Block]) -> Block:
+    """The last of the blocks that follow the first one element by element."""
+    near = after[0]
+    while len(followers := schedule.get_consumers(near)) == 1 and same_shape(schedule, near, followers[0]):
+        near = followers[0]
+    return near
+
+
+def inline_prologue(schedule: Schedule, block: Block) -> list[Block]:
+    """Inline the spatial blocks before `block`, but for those it reads itself: they are returned, to be computed beside it."""
+    stages = [b for b in schedule.get_producers(block) if is_spatial(schedule, b)]
+    for each in blocks(schedule):
+        if same(schedule, each, block):
+            break
+        if is_spatial(schedule, each) and not any(same(schedule, each, stage) for stage in stages):
+            schedule.compute_inline(each)
+    return stages
 
 
 def mentions(node: Any, variable: Any) -> bool:

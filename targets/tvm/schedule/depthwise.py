@@ -7,30 +7,25 @@ from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import (
     anchor,
     annotation,
-    blocks,
     extent,
     inline_epilogue,
     inline_prologue,
-    is_output,
-    is_spatial,
 )
-from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product, schedule_pass
 
 KIND = "depthwise"
 
 
 def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
-    """The schedule of a function whose anchor is marked `depthwise`; None for any other, and where fusion put something unforeseen."""
+    """The schedule of a function whose anchor is marked `depthwise`; None for any other."""
     schedule = Schedule(func)
     acc = anchor(schedule, KIND)
     if acc is None:
         return None
     mr, nv, lanes = annotation(schedule, acc, "optc.tile")
     rows, chunk = annotation(schedule, acc, "optc.block")
-    last = inline_epilogue(schedule, acc)
-    if not (is_spatial(schedule, last) and is_output(schedule, last)):
-        return None
-    inline_prologue(schedule, acc)
+    last, broadcast = inline_epilogue(schedule, acc)
+    stages = inline_prologue(schedule, acc)
     loops = schedule.get_loops(acc)
     work = product([extent(schedule, loop) or 1 for loop in loops])
     n, h, q, c, kh, kw = loops
@@ -44,11 +39,12 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     schedule.vectorize(cv)
     for loop in (kw, qi, cm):
         schedule.unroll(loop)
-    for stage in blocks(schedule):
-        if annotation(schedule, stage, "optc.stage") is not None:
-            schedule.compute_at(stage, task)
-            copy_loops(schedule, stage, machine, parallel=False)
+    for stage in stages:
+        schedule.compute_at(stage, task)
+        copy_loops(schedule, stage, machine, parallel=False)
     schedule.reverse_compute_at(last, qo)
     finish_tile(schedule, last, qo, lanes)
+    if broadcast is not None:
+        schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, kh)
     return schedule

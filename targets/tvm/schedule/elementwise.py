@@ -5,7 +5,7 @@ from tvm.s_tir import Schedule
 
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import blocks, is_output, is_spatial
-from optc.targets.tvm.schedule.loops import spread, vectorize_inner
+from optc.targets.tvm.schedule.loops import schedule_pass
 
 
 def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
@@ -18,7 +18,5 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         if not is_output(schedule, block):
             schedule.compute_inline(block)
     for block in blocks(schedule):
-        loops = schedule.get_loops(block)
-        spread(schedule, loops[:-1], loops)
-        vectorize_inner(schedule, block, machine)
+        schedule_pass(schedule, block, machine)
     return schedule

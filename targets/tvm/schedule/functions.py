@@ -13,22 +13,20 @@ _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.66
 _EXP_RANGE = (-87.34, 89.0)  # below the result is 0, above infinity
 
 # Odd rational approximations x P(x²) / Q(x²), the coefficients of Eigen's vectorized functions.
-_TANH = (
-    9.0,
-    (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08, 1.48572235717979e-05)
-    + (6.37261928875436e-04, 4.89352455891786e-03),
-    (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03),
+_TANH_OVER = (
+    *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
+    *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
 )
-_ERF = (
-    4.0,
-    (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05, -7.34990630326855e-04)
-    + (-2.95459980854025e-03, -1.60960333262415e-02),
-    (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02),
+_TANH_UNDER = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+_ERF_OVER = (
+    *(-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05),
+    *(-7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02),
 )
+_ERF_UNDER = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02)
 
 
 def expand(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The function with float32 exp, tanh, erf and sigmoid written out; relative error about 1e-7, NaN and infinities as they should be."""
+    """The function with float32 exp, tanh, erf and sigmoid written out, exact to about 1e-7; NaN and infinities are kept."""
 
     def replace(call: Any) -> Any:
         rule = _RULES.get(call.op.name) if isinstance(call.op, Op) else None
@@ -77,9 +75,7 @@ def _sigmoid(x: Any) -> Any:
     return _const(1.0) / (_const(1.0) + _exp(_const(0.0) - x))
 
 
-def _rational(parts: tuple[float, Sequence[float], Sequence[float]]) -> Callable[[Any], Any]:
-    limit, over, under = parts
-
+def _rational(limit: float, over: Sequence[float], under: Sequence[float]) -> Callable[[Any], Any]:
     def value(x: Any) -> Any:
         return _named(
             _clamp(x, -limit, limit),
@@ -93,6 +89,6 @@ def _rational(parts: tuple[float, Sequence[float], Sequence[float]]) -> Callable
 _RULES: dict[str, Callable[[Any], Any]] = {
     "tirx.exp": _exp,
     "tirx.sigmoid": _sigmoid,
-    "tirx.tanh": _rational(_TANH),
-    "tirx.erf": _rational(_ERF),
+    "tirx.tanh": _rational(9.0, _TANH_OVER, _TANH_UNDER),
+    "tirx.erf": _rational(4.0, _ERF_OVER, _ERF_UNDER),
 }

@@ -11,10 +11,10 @@ from tvm.s_tir import Schedule
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import Block, Loop, extent, mentions
 
-PARALLEL_WORK = 60_000  # multiply-adds a lane below which waking a thread costs more than it saves
+PARALLEL_WORK = 30_000  # multiply-adds a lane below which waking a thread costs more than it saves
 PARALLEL_ELEMENTS = 1 << 16  # the same for a pass over memory
 _SYMBOLIC = 64  # stands for an extent known only at run time
-_NARROWEST = 4  # lanes below which vector code is not worth its shuffles
+NARROWEST = 4  # lanes below which vector code is not worth its shuffles
 
 
 def product(values: Sequence[int]) -> int:
@@ -26,7 +26,7 @@ def product(values: Sequence[int]) -> int:
 
 
 def vector_width(schedule: Schedule, block: Block, machine: Machine) -> int:
-    """The widest vector along the block's innermost loop that needs no mask: it divides the extent and every bound tested inside."""
+    """The widest vector along the innermost loop that needs no mask: it divides the extent and every bound tested inside."""
     loops = schedule.get_loops(block)
     inner = extent(schedule, loops[-1]) if loops else None
     if inner is None:
@@ -47,7 +47,7 @@ def vector_width(schedule: Schedule, block: Block, machine: Machine) -> int:
 def vectorize_inner(schedule: Schedule, block: Block, machine: Machine) -> None:
     """Vectorize the block's innermost loop; one that no whole vector divides is left to LLVM's loop vectorizer."""
     width = vector_width(schedule, block, machine)
-    if width >= _NARROWEST:
+    if width >= NARROWEST:
         _, vector = schedule.split(schedule.get_loops(block)[-1], [None, width])
         schedule.vectorize(vector)
 
@@ -58,7 +58,7 @@ def elements(schedule: Schedule, loops: Sequence[Loop]) -> int:
 
 
 def spread(schedule: Schedule, outer: Sequence[Loop], every: Sequence[Loop]) -> Loop | None:
-    """Run the `outer` loops in parallel, fused, when all loops together are enough work; the fused loop, None where they were left."""
+    """Fuse the `outer` loops and run them in parallel when all loops together are enough work; None where they were left."""
     if not outer or elements(schedule, every) < PARALLEL_ELEMENTS:
         return None
     fused = schedule.fuse(*outer)
@@ -86,3 +86,10 @@ def finish_tile(schedule: Schedule, last: Block, at: Loop, lanes: int) -> None:
     cm, cv = schedule.split(column, [None, lanes])
     schedule.vectorize(cv)
     schedule.unroll(cm)
+
+
+def schedule_pass(schedule: Schedule, block: Block, machine: Machine) -> None:
+    """Schedule a block that is a pass over memory: outer loops among threads, the innermost a vector."""
+    loops = schedule.get_loops(block)
+    spread(schedule, loops[:-1], loops)
+    vectorize_inner(schedule, block, machine)

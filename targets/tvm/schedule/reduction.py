@@ -1,12 +1,25 @@
-"""Reductions. Along the contiguous axis (softmax, layer norm): a row at a time, lanes summed apart. Otherwise: vectors of columns."""
+"""Reductions. Along the contiguous axis (softmax, layer norm): a row at a time, lanes apart. Otherwise: vectors of columns."""
+
+import math
 
 import tvm_ffi
 from tvm import tirx
 from tvm.s_tir import Schedule
 
 from optc.targets.tvm.machine import Machine
-from optc.targets.tvm.schedule.blocks import Block, blocks, extent, inline_cheap, is_output, is_spatial, mentions, same, shape
-from optc.targets.tvm.schedule.loops import spread, vector_width, vectorize_inner
+from optc.targets.tvm.schedule.blocks import (
+    Block,
+    blocks,
+    extent,
+    inline_cheap,
+    inline_epilogue,
+    is_output,
+    is_spatial,
+    mentions,
+    same,
+    shape,
+)
+from optc.targets.tvm.schedule.loops import NARROWEST, schedule_pass, spread, vector_width, vectorize_inner
 
 _SUMS = 4  # vectors of columns reduced side by side: hides the latency of the addition
 
@@ -20,11 +33,10 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     outputs = [b for b in every if is_output(schedule, b)]
     if not reductions or len(outputs) != 1 or any(len(schedule.get(b).writes) != 1 for b in every):
         return None
-    last = outputs[0]
-    if len(reductions) == 1 and _reads_columns(schedule, reductions[0]) and _aligned(schedule, reductions[0], last):
-        _columns(schedule, reductions[0], last, machine)
+    if len(reductions) == 1 and _reads_columns(schedule, reductions[0]):
+        _columns(schedule, reductions[0], machine)
     else:
-        _rows(schedule, reductions, last, machine)
+        _rows(schedule, reductions, outputs[0], machine)
     return schedule
 
 
@@ -35,24 +47,15 @@ def _reads_columns(schedule: Schedule, block: Block) -> bool:
     return bool(spatial) and any(mentions(read.region[-1].min, spatial[-1]) for read in stmt.reads)
 
 
-def _aligned(schedule: Schedule, block: Block, last: Block) -> bool:
-    """Whether the output has the reduction's shape, so that it can be finished where the reduction is."""
-    return all(tvm_ffi.structural_equal(a, b) for a, b in zip(shape(schedule, block), shape(schedule, last), strict=False)) and len(
-        shape(schedule, block)
-    ) == len(shape(schedule, last))
-
-
-def _columns(schedule: Schedule, block: Block, last: Block, machine: Machine) -> None:
+def _columns(schedule: Schedule, block: Block, machine: Machine) -> None:
+    last, broadcast = inline_epilogue(schedule, block)
     loops = schedule.get_loops(block)
     rank = len(shape(schedule, block))
     space, reduction = loops[:rank], loops[rank:]
-    width = machine.lanes()
-    channels = extent(schedule, space[-1])
-    while channels is not None and channels % width:
-        width //= 2
-    vectorizable = channels is not None and width > 1
+    channels = extent(schedule, space[-1]) or 1
+    width = math.gcd(machine.lanes(), channels)
     outer = list(space[:-1])
-    if vectorizable:
+    if width >= NARROWEST:
         count = channels // width
         sums = max(n for n in range(1, _SUMS + 1) if count % n == 0)
         co, cm, cv = schedule.split(space[-1], [None, sums, width])
@@ -64,14 +67,12 @@ def _columns(schedule: Schedule, block: Block, last: Block, machine: Machine) ->
         schedule.reorder(*outer, *reduction, space[-1])
     if not outer:
         outer = [schedule.add_unit_loop(space[-1])]
-    every = schedule.get_loops(block)
-    enough = spread(schedule, outer, every)
-    at = enough if enough is not None else outer[-1]
+    fused = spread(schedule, outer, schedule.get_loops(block))
     if not same(schedule, last, block):
-        schedule.reverse_compute_at(last, at)
-        tail = schedule.get_loops(last)[-1]
-        if vectorizable and extent(schedule, tail) is not None:
-            vectorize_inner(schedule, last, machine)
+        schedule.reverse_compute_at(last, outer[-1] if fused is None else fused)
+        vectorize_inner(schedule, last, machine)
+    if broadcast is not None:
+        schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(block, reduction[0])
 
 
@@ -109,7 +110,7 @@ def _common_axes(schedule: Schedule, block: Block, last: Block) -> int:
 
 
 def _split_lanes(schedule: Schedule, block: Block, machine: Machine) -> Block | None:
-    """Reduce each lane of a vector apart, then across the lanes; the block that does the former, None where the row has no whole vectors."""
+    """Reduce each lane apart, then across the lanes; the block that does the former, None where the row has no whole vectors."""
     if vector_width(schedule, block, machine) < machine.lanes():
         return None
     _, lane = schedule.split(schedule.get_loops(block)[-1], [None, machine.lanes()])

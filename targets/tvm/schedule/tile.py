@@ -1,4 +1,4 @@
-"""Dense layers and convolutions: a tile of rows (pixels) x output channels in registers, the reduction inside, the epilogue on it."""
+"""Dense layers and convolutions: sums of a tile of rows (pixels) x channels in registers, the epilogue on the tile."""
 
 from tvm import tirx
 from tvm.s_tir import Schedule
@@ -7,31 +7,26 @@ from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import (
     anchor,
     annotation,
-    blocks,
     extent,
     inline_epilogue,
     inline_prologue,
-    is_output,
-    is_spatial,
     shape,
 )
-from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product, schedule_pass
 
 KIND = "tile"
 
 
 def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
-    """The schedule of a function whose anchor is marked `tile`; None for any other, and where fusion put something unforeseen."""
+    """The schedule of a function whose anchor is marked `tile`; None for any other."""
     schedule = Schedule(func)
     acc = anchor(schedule, KIND)
     if acc is None:
         return None
     mr, nv, lanes = annotation(schedule, acc, "optc.tile")
     axis = annotation(schedule, acc, "optc.axis")
-    last = inline_epilogue(schedule, acc)
-    if not (is_spatial(schedule, last) and is_output(schedule, last)):
-        return None
-    inline_prologue(schedule, acc)
+    last, broadcast = inline_epilogue(schedule, acc)
+    stages = inline_prologue(schedule, acc)
     loops = schedule.get_loops(acc)
     rank = len(shape(schedule, acc))
     space, reduction = loops[:rank], loops[rank:]
@@ -50,14 +45,14 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     schedule.vectorize(cv)
     schedule.unroll(cm)
     schedule.unroll(ri)
-    for stage in blocks(schedule):
-        mark = annotation(schedule, stage, "optc.stage")
-        if mark is None:
-            continue
-        if mark in ("tile", "rows"):
+    for stage in stages:
+        whole = annotation(schedule, stage, "optc.stage") == "whole"
+        if not whole:
             schedule.compute_at(stage, outer)
-        copy_loops(schedule, stage, machine, parallel=mark == "whole")
+        copy_loops(schedule, stage, machine, parallel=whole)
     schedule.reverse_compute_at(last, outer)
     finish_tile(schedule, last, outer, lanes)
+    if broadcast is not None:
+        schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, reduction[0])
     return schedule

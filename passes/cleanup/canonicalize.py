@@ -1,0 +1,107 @@
+"""One form for what exporters write in many: constants as initializers on the right, nothing that does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optc.compiler import ir
+from optc.compiler.numerics import Numerics
+from optc.compiler.pattern import COMMUTATIVE
+from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
+from optc.passes.cleanup.noops import NOOPS
+
+
+@dataclass(frozen=True)
+class Canonicalize(RewritePass):
+    """Constant nodes become initializers; operators that change nothing go; constants stand on the right of commutative
+    operators; reshapes of reshapes, transposes of transposes and unsqueezes of unsqueezes become one; Clip(x, 0) is Relu(x)."""
+
+    name = "canonicalize"
+    numerics = Numerics.BITWISE
+
+    def rules(self) -> Sequence[Rule]:
+        return RULES
+
+
+def _constant(op: PatternBuilder) -> Any:
+    return op.Constant(name="constant")
+
+
+def _to_initializer(op: Builder, constant: ir.Node) -> Any:
+    value = constant.outputs[0]
+    if value.is_graph_output():
+        return Refuse(f"'{value.name}' is an output of the graph")
+    held = ir.const(value)
+    if held is not None:
+        return held
+    for name, dtype in (
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
+        if name in constant.attributes:
+            return np.array(ir.attribute(constant, name), dtype)
+    return Refuse("it holds strings or a sparse tensor")
+
+
+def _swap(op_type: str) -> Rule:
+    def pattern(op: PatternBuilder, x: Any, c: Const) -> Any:
+        return getattr(op, op_type)(c, x, name="node")
+
+    def rewrite(op: Builder, node: ir.Node) -> Any:
+        a, b = node.inputs
+        if ir.const_tensor(a) is None or ir.const_tensor(b) is not None:
+            return Refuse("its constant is on the right, or both operands are constants")
+        return getattr(op, op_type)(b, a, **node.attributes)
+
+    return Rule(f"constant-right-{op_type.lower()}", pattern, rewrite)
+
+
+def _transposes(op: PatternBuilder, x: Any) -> Any:
+    return op.Transpose(op.Transpose(x, name="first"), name="second")
+
+
+def _one_transpose(op: Builder, first: ir.Node, second: ir.Node, x: ir.Value) -> Any:
+    p, q = ir.attribute(first, "perm"), ir.attribute(second, "perm")
+    if p is None and q is None:
+        return x
+    known = p if p is not None else q
+    p, q = (tuple(range(len(known)))[::-1] if a is None else a for a in (p, q))
+    return op.Transpose(x, perm=[p[i] for i in q])
+
+
+def _reshapes(op: PatternBuilder, x: Any, middle: Any, shape: Const) -> Any:
+    return op.Reshape(op.Reshape(x, middle), shape, name="last")
+
+
+def _one_reshape(op: Builder, last: ir.Node, x: ir.Value, shape: Const) -> Any:
+    if np.any(shape == 0):
+        return Refuse("its 0 copies a dimension of the shape between")
+    return op.Reshape(x, shape, **last.attributes)
+
+
+def _clip(op: PatternBuilder, x: Any, low: Const, high: Const | None) -> Any:
+    return op.Clip(x, low, high)
+
+
+def _relu(op: Builder, x: ir.Value, low: Const, high: Const | None) -> Any:
+    if low.size != 1 or low.item() != 0 or x.dtype is None or not x.dtype.is_floating_point():
+        return Refuse("its lower bound is not 0")
+    if high is not None and not np.all(high == np.inf):
+        return Refuse("it has an upper bound")
+    return op.Relu(x)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("constant-to-initializer", _constant, _to_initializer),
+    *NOOPS,
+    *(_swap(op_type) for op_type in sorted(COMMUTATIVE - {"Sum", "Mean"})),
+    Rule("transpose-of-transpose", _transposes, _one_transpose),
+    Rule("reshape-of-reshape", _reshapes, _one_reshape),
+    Rule("clip-to-relu", _clip, _relu),
+)

@@ -1,0 +1,91 @@
+"""Compute every value once: common subexpressions and identical weights are shared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optc.compiler import ir
+from optc.compiler.edit import Editor
+from optc.compiler.numerics import Numerics
+from optc.compiler.pattern import COMMUTATIVE
+from optc.compiler.pipeline import Pass
+
+RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
+)
+"""Operators two of which are not the same although they look alike."""
+
+
+@dataclass(frozen=True)
+class ShareSubexpressions(Pass):
+    """Nodes with the same operator, inputs and attributes become one, also a node in a body and one around it; initializers with
+    the same dtype, shape and bytes too. Random operators and those with bodies stay apart."""
+
+    name = "share-subexpressions"
+    numerics = Numerics.BITWISE
+
+    def run(self, edit: Editor) -> None:
+        _graph(edit, edit.graph, {})
+
+
+def _graph(edit: Editor, graph: ir.Graph, outer: Mapping[Any, Any]) -> None:
+    seen = dict(outer)
+    for weight in sorted(graph.initializers.values(), key=lambda v: v.name or ""):
+        _weight(edit, weight, seen)
+    for node in list(graph):
+        inner = list(ir.bodies(node))
+        for body in inner:
+            _graph(edit, body, seen)
+        if inner or node.op_type in RANDOM:
+            continue
+        first = seen.setdefault(_key(node, edit), node)
+        if first is not node:
+            _share(edit, first, node)
+
+
+def _share(edit: Editor, first: ir.Node, node: ir.Node) -> None:
+    for a, b in zip(first.outputs, node.outputs, strict=True):
+        if b.is_graph_output() and (a.is_graph_output() or a.graph is not b.graph):
+            edit.refuse(node, "share-subexpressions", f"'{b.name}' is an output of the graph and keeps its name")
+            return
+    if not edit.step(node):
+        return
+    edit.set_origin(first, ir.Origin.union([ir.origin(first), ir.origin(node)]).by(edit.owner))
+    for a, b in zip(first.outputs, node.outputs, strict=True):
+        if b.is_graph_output():
+            edit.set_type(a, b.dtype, b.shape)
+        edit.replace(b, a)
+    edit.remove(node)
+
+
+def _weight(edit: Editor, weight: ir.Value, seen: dict[Any, Any]) -> None:
+    held = ir.const_tensor(weight)
+    if held is None or held.dtype == ir.DataType.STRING:
+        return
+    first = seen.setdefault((held.dtype, tuple(held.shape), hashlib.sha256(held.tobytes()).digest()), weight)
+    users = [u.node for u in weight.uses()]
+    if first is weight or weight.is_graph_output() or not users or not edit.step(users[0]):
+        return
+    edit.replace(weight, first)
+    edit.remove_initializer(weight)
+
+
+def _key(node: ir.Node, edit: Editor) -> Any:
+    inputs: Any = [v if v is None or v.name else None for v in node.inputs]
+    while inputs and inputs[-1] is None:
+        inputs.pop()
+    inputs = tuple(map(id, inputs))
+    if node.domain in ("", "ai.onnx") and node.op_type in COMMUTATIVE:
+        inputs = tuple(sorted(inputs))
+    attributes = tuple(sorted((name, _attribute(attr)) for name, attr in node.attributes.items()))
+    return node.domain if node.domain != "ai.onnx" else "", node.op_type, inputs, len(node.outputs), attributes
+
+
+def _attribute(attr: ir.Attr) -> tuple[str, str]:
+    if attr.type == ir.AttributeType.TENSOR:
+        held = attr.as_tensor()
+        return "tensor", f"{held.dtype} {tuple(held.shape)} {hashlib.sha256(held.tobytes()).hexdigest()}"
+    return attr.type.name, repr(attr.value)

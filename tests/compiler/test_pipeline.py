@@ -1,0 +1,90 @@
+"""Pipelines have two spellings, text and TOML, of one object; mistakes are shown with a caret."""
+
+from __future__ import annotations
+
+import pytest
+
+from optc.compiler import registry
+from optc.compiler.diagnostics import UserError
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shape
+
+TEXTS = [
+    "",
+    "fuse-conv-bn",
+    DEFAULT_PASSES,
+    "fold-constants,fuse-conv-bn,quantize-weights{max-error=0.01}",
+    "prune-weights{sparsity=0.3 scope=global}",
+    "prune-weights{scope=global sparsity=0.3},share-weights{bits=3}",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_round_trips(text: str) -> None:
+    assert str(Pipeline.parse(text)) == text
+
+
+@pytest.mark.parametrize("name", sorted(registry.names("pass")))
+def test_every_pass_round_trips_with_every_option_spelled_out(name: str) -> None:
+    made = Pipeline.parse(name)
+    recipe = Recipe(pipeline=made)
+    assert Recipe.parse(recipe.to_toml()).pipeline == made
+
+
+def test_spaces_do_not_matter() -> None:
+    assert Pipeline.parse(" fuse-conv-bn , share-weights{ bits=3 } ") == Pipeline.parse("fuse-conv-bn,share-weights{bits=3}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "caret"),
+    [
+        ("fuse-conv-bn,,", "expected the name of a pass", "             ^"),
+        ("fuse-conv-bm", "unknown pass 'fuse-conv-bm'", "^^^^^^^^^^^^"),
+        ("share-weights{bit=3}", "has no option 'bit'", "              ^^^^^"),
+        ("share-weights{bits=three}", "expected int, found 'three'", "              ^^^^^^^^^^"),
+        ("share-weights{bits=3 bits=4}", "stands twice", "                     ^^^^^^"),
+        ("fuse-conv-bn fuse-gelu", "expected ','", "             ^"),
+        ("fuse-conv-bn{", "expected ','", "            ^"),
+    ],
+)
+def test_mistakes_are_shown_with_a_caret(text: str, message: str, caret: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Pipeline.parse(text)
+    shown = str(caught.value)
+    assert message in shown and f"  | {text}\n  | {caret}" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("passes = 3", "a recipe has no 'passes'"),
+        ("[[pass]]\nname = 'nope'", "unknown pass 'nope'"),
+        ("[[pass]]\nname = 'share-weights'\nbits = 'x'", "expected int"),
+        ("pass = 'fuse-gelu'", "write passes as [[pass]] tables"),
+        ("[target]\nname = 'cpu'\nmcp = 'x'", "has no option 'mcp'"),
+        ("[shapes]\nx = '1x-3'", "is no dimension"),
+        ("[", "not TOML"),
+    ],
+)
+def test_mistakes_in_recipes(text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Recipe.parse(text)
+    assert message in str(caught.value)
+
+
+def test_recipes_round_trip() -> None:
+    recipe = Recipe(Pipeline.parse("share-weights{bits=3}"), shapes={"x": ("N", 3, 48, 192)}, seed=7)
+    assert Recipe.parse(recipe.to_toml()) == recipe
+
+
+def test_shapes_are_sizes_and_names() -> None:
+    assert parse_shape("Nx3x48xW", "") == ("N", 3, 48, "W")
+
+
+def test_a_name_that_two_packages_give_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        name, value = "fuse-conv-bn", "elsewhere:Pass"
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Entry])
+    with pytest.raises(UserError, match="'fuse-conv-bn' is registered twice"):
+        registry.names("pass")
