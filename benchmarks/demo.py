@@ -16,7 +16,7 @@ from rich.table import Table
 
 import optc
 from benchmarks import pages, zoo
-from benchmarks.peers import onnxruntime_runner
+from benchmarks.peers import onnxruntime_runner, warn_if_busy
 from optc.compiler.measure.latency import interleaved
 from optc.compiler.numerics import TOLERANCE, compare
 
@@ -43,6 +43,7 @@ def main(
         }
 
         feeds = {"x": inputs[0]}
+        warn_if_busy(console)
         race = interleaved({"optc": lambda: ours.run(feeds), "onnxruntime": lambda: peer(feeds)}, seconds=seconds)
 
     table = Table("", "onnxruntime", "optc", title="PP-LCNet, one page of 3×224×224")

@@ -19,11 +19,12 @@ from typing import Annotated, Any
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import optc
 from benchmarks import zoo
-from benchmarks.peers import FreshProcess, fresh_processes, onnxruntime_runner
+from benchmarks.peers import FreshProcess, fresh_processes, onnxruntime_runner, warn_if_busy
 from benchmarks.recipes import RECIPES, Shape
 from optc.compiler.inputs import generate
 from optc.compiler.load import load
@@ -34,6 +35,7 @@ DEFAULT = ("lcnet_orientation", "fashion_cnn", "ppocr_cls")
 BATCHES = (1, 8)
 THREADS = (1, 2)
 SAMPLES = 10
+WIDTH = 170  # of the table, also where the output is no terminal
 SIZES = {"H": 480, "W": 320, "S": 128, "L": 8}  # for the zoo's dimensions other than the batch, where --size says nothing
 
 Array = NDArray[Any]
@@ -128,6 +130,7 @@ def main(
 ) -> None:
     """Compile models for this CPU and print them beside onnxruntime."""
     console = Console()
+    console.width = max(console.width, WIDTH)
     sizes = {name: int(number) for name, _, number in (text.partition("=") for text in size or ())}
     table = Table(
         "model, shapes, batch",
@@ -140,9 +143,10 @@ def main(
         title="optc beside onnxruntime (ort)",
     )
     for name in models or DEFAULT:
+        warn_if_busy(console)
         for row in rows(name, sizes, seconds):
-            console.print(*row, sep=" | ", style="dim", soft_wrap=True)
-            table.add_row(*row)
+            console.print(" | ".join(row), style="dim", soft_wrap=True, markup=False, highlight=False)
+            table.add_row(*map(escape, row))
     console.print(table)
 
 

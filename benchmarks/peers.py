@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import psutil
 from numpy.typing import NDArray
+from rich.console import Console
 
 Array = NDArray[Any]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+BUSY_PERCENT = 10.0
 
 # VmHWM belongs to the process alone; ru_maxrss would also remember its parent's size.
 _PEAK = """
@@ -46,6 +49,12 @@ class FreshProcess:
 
     seconds: float
     peak_bytes: int
+
+
+def warn_if_busy(console: Console) -> None:
+    """Say so if other programs use this machine: engines with a thread for each core then wait for them, and ratios mislead."""
+    if (percent := psutil.cpu_percent(interval=0.5)) > BUSY_PERCENT:
+        console.print(f"[yellow]other programs use {percent:.0f} % of this machine: do not trust the latencies below")
 
 
 def onnxruntime_runner(model: Path, threads: int, optimize: bool = True) -> Run:

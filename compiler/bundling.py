@@ -66,7 +66,7 @@ def _key_parts(job: Job, digest: str) -> dict[str, str]:
     return {
         "source": digest,
         "recipe": recipe.to_toml(),
-        "machine": repr(recipe.target.capabilities()),
+        "machine": json.dumps(asdict(recipe.target.capabilities()), default=sorted),  # sets have no order of their own
         "data": sources.data_digest(recipe.data) if recipe.data else "",
         "decisions": job.decisions.read_text() if job.decisions else "",
         "keep-onnx": str(job.keep_onnx),

@@ -23,9 +23,10 @@ def key(parts: Mapping[str, str]) -> str:
 
 
 class Cache:
-    """Bundles by key, in `folder`, or in `bundles` under `$OPTC_CACHE` or `~/.cache/optc`. Compilations may share it; an entry is whole or absent.
+    """Bundles by key, in `folder`, or in `bundles` under `$OPTC_CACHE` or `~/.cache/optc`.
 
-    When `limit` bytes are exceeded, the entries go that were not used for longest.
+    Compilations side by side may share it; an entry is whole or absent. When `limit` bytes are exceeded, the entries go that
+    were not used for longest.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:

@@ -31,7 +31,7 @@ def generate(model: ir.Model, samples: int = 2, seed: int = 0, sizes: Mapping[st
 
 def feeds(graph: ir.Graph, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
     """One random feed for each graph input, with every symbolic dimension bound."""
-    return {v.name or "": _random(v, [_size(d, sizes) for d in v.shape or ()], rng) for v in graph.inputs}
+    return {v.name or "": np.asarray(_random(v, [_size(d, sizes) for d in v.shape or ()], rng)) for v in graph.inputs}
 
 
 def _free(graph: ir.Graph) -> dict[str, bool]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import onnx
 import onnx.shape_inference
 from onnx import GraphProto, ModelProto, TensorProto
 
+from optc.compiler import ir, ops, validate
 from optc.compiler.diagnostics import UserError, nearest
 
 ANONYMOUS = ("", "?")
@@ -19,14 +21,19 @@ Shapes = Mapping[str, tuple[int | str, ...]]
 
 def name_dimensions(graph: GraphProto) -> None:
     """Dimensions without a name (absent, -1, '?') are different unknowns: each gets a name of its own."""
+    known = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim}
     for value in graph.input:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if (not dim.HasField("dim_value") and dim.dim_param in ANONYMOUS) or dim.dim_value < 0:
-                dim.dim_param = f"{value.name}_d{axis}"
+            if _anonymous(dim):
+                dim.dim_param = next(n for k in itertools.count() if (n := f"{value.name}_d{axis}" + "_" * k) not in known)
     for value in graph.output:
         for dim in value.type.tensor_type.shape.dim:
-            if (not dim.HasField("dim_value") and dim.dim_param in ANONYMOUS) or dim.dim_value < 0:
+            if _anonymous(dim):
                 dim.ClearField("value")
+
+
+def _anonymous(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    return dim.dim_value < 0 if dim.HasField("dim_value") else dim.dim_param in ANONYMOUS
 
 
 def fix_shapes(graph: GraphProto, shapes: Shapes, place: str) -> None:
@@ -53,6 +60,8 @@ def fix_shapes(graph: GraphProto, shapes: Shapes, place: str) -> None:
                     raise UserError(
                         f"--shape makes dimension '{dim.dim_param}' both {bound[dim.dim_param]} and {wanted}", place=place
                     )
+            if wanted == 0:
+                raise UserError(f"--shape fixes dimension {axis} of '{name}' to 0", place=place)
             _set_dim(dim, wanted)
     for value in graph.input:  # a name that was fixed in one input is fixed in all
         for dim in value.type.tensor_type.shape.dim:
@@ -74,20 +83,25 @@ def _set_dim(dim: onnx.TensorShapeProto.Dimension, wanted: int | str) -> None:
 
 def infer_types(proto: ModelProto, place: str) -> None:
     """ONNX's shape inference over the model without its weights; what it finds inconsistent is the user's error."""
+    weights = {t.name for t in proto.graph.initializer}
     for value in proto.graph.input:
-        if (
-            value.type.HasField("tensor_type")
-            and not value.type.tensor_type.HasField("shape")
-            and value.name not in {t.name for t in proto.graph.initializer}
-        ):
-            raise UserError(
-                f"input '{value.name}' has no shape", place=place, hint=f"give it one: --shape {value.name}=1x3x224x224"
-            )
+        if value.name not in weights:
+            _check_type(value, place)
     skeleton = ModelProto()
     skeleton.CopyFrom(proto) if proto.ByteSize() < BIG else _copy_without_weights(proto, skeleton)
     skeleton.ir_version = max(skeleton.ir_version, 4)  # before version 4 every weight had to be an input
+    opset = next((o.version for o in proto.opset_import if o.domain == ""), 1)
+    defined = {(f.domain, f.name) for f in proto.functions}
+    own = sorted({n.op_type for n in validate.all_nodes(proto.graph) if n.domain == ir.DOMAIN and n.op_type in ops.OPS})
+    skeleton.functions.extend(ir.to_proto(ops.function(name, opset)) for name in own if (ir.DOMAIN, name) not in defined)
     try:
-        inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
+        try:
+            inferred = _infer(skeleton)
+        except onnx.shape_inference.InferenceError:
+            if not skeleton.graph.value_info:
+                raise
+            del skeleton.graph.value_info[:]  # what an exporter noted of inner values may be stale; only its nodes count
+            inferred = _infer(skeleton)
     except onnx.shape_inference.InferenceError as error:
         raise UserError(
             "the shapes or types of the model contradict each other", place=place, lines=_brief(str(error))
@@ -97,6 +111,17 @@ def infer_types(proto: ModelProto, place: str) -> None:
             old.type.CopyFrom(new.type)
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(inferred.graph.value_info)
+
+
+def _check_type(value: onnx.ValueInfoProto, place: str) -> None:
+    if not value.type.WhichOneof("value") or (value.type.HasField("tensor_type") and not value.type.tensor_type.elem_type):
+        raise UserError(f"input '{value.name}' has no type", place=place, hint="export the model again")
+    if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+        raise UserError(f"input '{value.name}' has no shape", place=place, hint=f"give it one: --shape {value.name}=1x3x224x224")
+
+
+def _infer(skeleton: ModelProto) -> ModelProto:
+    return onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
 
 
 def _copy_without_weights(proto: ModelProto, into: ModelProto) -> None:

@@ -16,10 +16,10 @@ _CONV = "auto_pad, dilations, group, kernel_shape, pads, strides"
 _POOL = "auto_pad, ceil_mode, dilations, kernel_shape, pads, strides"
 
 
-def _channels_last(op: str, attributes: str, operands: str = "", drop: str = "") -> str:
+def _channels_last(op: str, attributes: str, operands: str = "", first: str = "Transpose<perm = [0, 3, 1, 2]>") -> str:
     forwarded = ", ".join(f"{a}: {_KIND[a]} = @{a}" for a in attributes.split(", "))
     return f"""<{attributes}> (x{operands}) => (y) {{
-        t = Transpose<perm = [0, 3, 1, 2]>(x)
+        t = {first}(x)
         u = {op}<{forwarded}>(t{operands})
         y = Transpose<perm = [0, 2, 3, 1]>(u)
     }}"""
@@ -27,11 +27,13 @@ def _channels_last(op: str, attributes: str, operands: str = "", drop: str = "")
 
 _KIND = {
     "auto_pad": "string", "group": "int", "ceil_mode": "int", "count_include_pad": "int",
-    "dilations": "ints", "kernel_shape": "ints", "pads": "ints", "strides": "ints",
+    "dilations": "ints", "kernel_shape": "ints", "pads": "ints", "strides": "ints", "output_padding": "ints", "output_shape": "ints",
 }  # fmt: skip
 
 OPS: dict[str, str] = {
     "ConvChannelsLast": _channels_last("Conv", _CONV, ", w, b"),
+    "ConvFromImage": _channels_last("Conv", _CONV, ", w, b", first="Identity"),
+    "ConvTransposeChannelsLast": _channels_last("ConvTranspose", f"{_CONV}, output_padding, output_shape", ", w, b"),
     "MaxPoolChannelsLast": _channels_last("MaxPool", _POOL),
     "Gelu": """ (x) => (y) {
         root = Constant<value = float {1.41421356}>()
@@ -87,7 +89,8 @@ OPS: dict[str, str] = {
 }
 """Operator -> signature and body.
 
-Activations of the *ChannelsLast operators are [N, H, W, C], weights as in ONNX. Codebook gives a tensor of `shape` (int64) whose
+Activations of the *ChannelsLast operators are [N, H, W, C], weights as in ONNX; ConvFromImage reads [N, C, H, W], as an image of
+few channels comes. Codebook gives a tensor of `shape` (int64) whose
 elements are those of `codebook` (2^bits) at indices of `bits` bits; `indices`, uint8 [bits, ceil(elements/8)], holds them as bit
 planes: bit k of indices[j, i] is bit j of index 8·i + k. Needs opset 11.
 """

@@ -40,9 +40,9 @@ def parse(source: str, place: str = "text") -> ir.Model:
     return load.from_proto(proto, place)
 
 
-def node_line(node: ir.Node, *, comments: bool = True) -> str:
-    """One node in one line; bodies are shown as `{...}`."""
-    attributes = ", ".join(_attribute(a) for _, a in sorted(node.attributes.items()))
+def node_line(node: ir.Node, *, comments: bool = True, whole: bool = False) -> str:
+    """One node in one line; bodies are shown as `{...}`, large tensors as a digest unless `whole`."""
+    attributes = ", ".join(_attribute(a, whole) for _, a in sorted(node.attributes.items()))
     outputs = ", ".join(_name(v.name) for v in node.outputs)
     domain = f"{node.domain}." if node.domain else ""
     shown = f"[{_name(node.name)}] {outputs} = {domain}{node.op_type}{f' <{attributes}>' if attributes else ''}"
@@ -89,7 +89,7 @@ def _graph(graph: ir.Graph, indent: str, whole: bool, comments: bool) -> Iterato
         yield f"{indent}<\n" + ",\n".join(f"{indent}  {w}" for w in weights) + f"\n{indent}>"
     yield f"{indent}{{"
     for node in graph:
-        yield f"{indent}  {node_line(node, comments=comments)}"
+        yield f"{indent}  {node_line(node, comments=comments, whole=whole)}"
         for attr_name, body in ((a.name, g) for _, a in sorted(node.attributes.items()) for g in _held(a)):
             yield f"{indent}    # {attr_name}:"
             yield from _graph(body, indent + "    ", whole, comments)
@@ -111,13 +111,13 @@ def _initializer(value: ir.Value, whole: bool) -> str:
     return f"{type_text(value)} {_name(value.name)} = sha256:{hashlib.sha256(held.tobytes()).hexdigest()[:12]}"
 
 
-def _attribute(attr: ir.Attr) -> str:
+def _attribute(attr: ir.Attr, whole: bool) -> str:
     if _held(attr):
         return f"{attr.name} = {{...}}"
     if attr.type == ir.AttributeType.TENSOR:
         held = attr.as_tensor()
         value = ir.Value(name="", type=ir.TensorType(held.dtype), shape=ir.Shape(held.shape.numpy()), const_value=held)
-        return f"{attr.name} = {_initializer(value, held.size <= SMALL).replace(' ' + _name('') + ' =', '')}"
+        return f"{attr.name} = {_initializer(value, whole).replace(' ' + _name('') + ' =', '')}"
     if isinstance(attr.value, str):
         return f"{attr.name} = {json.dumps(attr.value)}"
     if isinstance(attr.value, list | tuple):

@@ -157,9 +157,9 @@ def random_feeds(program: Program, sizes: Mapping[str, int] | None = None, seed:
         if dtype.kind == "O":
             feeds[value.name] = np.full(shape, "a", dtype=object)
         elif dtype.kind in "biu":
-            feeds[value.name] = rng.integers(0, 2, shape).astype(dtype)
+            feeds[value.name] = np.asarray(rng.integers(0, 2, shape), dtype)
         else:
-            feeds[value.name] = rng.standard_normal(shape).astype(dtype)
+            feeds[value.name] = np.asarray(rng.standard_normal(shape), dtype)
     return feeds
 
 

@@ -191,8 +191,13 @@ def _slice_dim(d: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
         return len(range(*slice(start, None if step < 0 and end < -d else end, step).indices(d)))
     if step == -1 and start == -1 and isinstance(end, int) and end < -(1 << 30):
         return d  # reversed
-    first, last = _clamp(d, start), _clamp(d, end)
-    if not isinstance(step, int) or step <= 0 or first is None or last is None:
+    if not isinstance(step, int) or step <= 0:
+        return None
+    last = _clamp(d, end)
+    if isinstance(start, int) and start < 0 and last == d:
+        return symbolic.floordiv(symbolic.minimum(-start, d) + (step - 1), step)
+    first = start if symbolic.nonnegative(start) else _clamp(d, start)  # beyond the end, nothing is left anyhow
+    if first is None or last is None:
         return None
     return symbolic.floordiv(symbolic.maximum(last - first, 0) + (step - 1), step)
 

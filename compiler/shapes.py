@@ -27,12 +27,16 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
     for value, (dtype, shape) in zip(node.outputs, inferred, strict=True):
         dtype = value.dtype if dtype is None else dtype
         merged = _merge(value, shape)
-        if value.is_graph_output() and value.dtype is not None and value.shape is not None and not value.shape.has_unknown_dim():
+        if value.is_graph_output() and value.graph is edit.graph and _is_complete(value):
             continue  # the interface stays as it is
         if dtype != value.dtype or merged != value.shape:
             edit.set_type(value, dtype, merged)
             changed = True
     return changed
+
+
+def _is_complete(value: ir.Value) -> bool:
+    return value.dtype is not None and value.shape is not None and not value.shape.has_unknown_dim()
 
 
 def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[Type]:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:  # a bundle is loaded and run without onnx-ir
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a target can do. Empty sets mean: anything."""
+    """What a target can do. Empty sets mean: anything. `machine` names what else its code depends on (caches, cores)."""
 
     operators: frozenset[str] = frozenset()
     dtypes: frozenset[str] = frozenset()
     layouts: tuple[str, ...] = ()
     instructions: frozenset[str] = frozenset()
     vector_bits: int = 0
+    machine: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class OnnxRuntimeEngine:
 
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # else activations are rounded to int8
         try:
             self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except (

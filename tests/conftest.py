@@ -9,6 +9,10 @@ import pytest
 from benchmarks import zoo
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the results of golden cases instead of comparing")
+
+
 @pytest.fixture(scope="session")
 def lcnet() -> Path:
     """PP-LCNet page orientation: x N×3×224×224 -> fetch_name_0 N×4."""

@@ -55,9 +55,9 @@ def _describe(name: str, cls: Any, options: Any) -> dict[str, Any]:
 
 def doctor(json: Json = False) -> None:
     """Say what this machine has and lacks: versions, linker, processor, optional packages."""
-    from optc.targets.tvm import machine
+    from optc.compiler import registry
 
-    host = machine.host()
+    host = registry.find("target", "cpu")().capabilities()
     linker = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang") or _package("ziglang")
     rows = [("python", sys.version.split()[0], "ok" if sys.version_info >= (3, 11) else "3.11 or later is needed")]
     for package, why in (
@@ -67,7 +67,7 @@ def doctor(json: Json = False) -> None:
         found = _package(package)
         rows.append((package, found or "-", "ok" if found else f"not installed ({why})"))
     rows.append(("linker", linker or "-", "ok" if linker else "none: install gcc or clang, or `pip install optc[linker]`"))
-    rows.append(("processor", host.name, f"{host.vector_bits}-bit vectors, {host.registers} registers, {host.cores} cores"))
+    rows.append(("processor", f"{host.vector_bits}-bit vectors, {host.machine}", " ".join(sorted(host.instructions))))
     if json:
         emit([{"what": a, "found": b, "note": c} for a, b, c in rows])
     else:

@@ -91,7 +91,8 @@ class _Layout:
         if kind == "Pad":
             return self._pad if self._padded(node) else None
         if kind == "Resize":
-            return self._resize if "axes" not in node.attributes and self.edit.opset() >= 11 else None
+            crops = ir.attribute(node, "coordinate_transformation_mode") == "tf_crop_and_resize"
+            return self._resize if "axes" not in node.attributes and not crops and self.edit.opset() >= 11 else None
         if kind in ("Softmax", "LogSoftmax"):
             return self._softmax if self.edit.opset() >= 13 else None
         return self._transpose if kind == "Transpose" and "perm" in node.attributes else None
@@ -243,7 +244,7 @@ class _Layout:
         self._replace(node, self._made("Pad", inputs, node.attributes.values(), node))
 
     def _resize(self, node: ir.Node) -> None:
-        inputs: list[ir.Value | None] = [self._twin(_first(node), node), None]
+        inputs: list[ir.Value | None] = [self._twin(_first(node), node), node.inputs[1]]  # roi: read by tf_crop_and_resize alone
         for value in node.inputs[2:]:
             inputs.append(None if value is None else self._permuted(value, node))
         self._replace(node, self._made("Resize", inputs, node.attributes.values(), node))

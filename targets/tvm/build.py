@@ -38,6 +38,7 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
         executable = relax.build(finish(scheduled, lowered.computed), target, relax_pipeline=None)
     program = {
         "library": library,
+        "features": sorted(machine.features),
         "inputs": [list(item) for item in lowered.inputs],
         "outputs": lowered.outputs,
         "weights": list(lowered.weights),

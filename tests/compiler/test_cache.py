@@ -46,10 +46,10 @@ def test_a_key_depends_on_every_part_and_not_on_their_order() -> None:
 
 def test_the_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPTC_CACHE", str(tmp_path / "mine"))
-    assert Cache().folder == tmp_path / "mine"
+    assert Cache().folder == tmp_path / "mine" / "bundles"
     monkeypatch.delenv("OPTC_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert Cache().folder == tmp_path / ".cache" / "optc"
+    assert Cache().folder == tmp_path / ".cache" / "optc" / "bundles"
 
 
 @pytest.mark.parametrize("damage", ["content", "missing", "manifest"])

@@ -149,8 +149,11 @@ def test_compile_run_inspect_and_bench(folder: Path) -> None:
     assert [p["name"] for p in bench["programs"]] == ["out.optc", "chain.onnx in onnxruntime"]
 
 
-def test_a_second_compilation_comes_from_the_cache_with_the_same_bytes(folder: Path) -> None:
-    first, second = (optc(folder, f"compile chain.onnx -o {name}.optc --target onnxruntime --json") for name in "ab")
+@pytest.mark.parametrize("target", ["onnxruntime", "cpu"])
+def test_a_second_compilation_comes_from_the_cache_with_the_same_bytes(folder: Path, target: str) -> None:
+    first, second = (
+        optc(folder, f"compile chain.onnx -o {name}.optc --target {target} --json", seed) for name, seed in ("a1", "b2")
+    )
     assert (json.loads(first.stdout)["cached"], json.loads(second.stdout)["cached"]) == (False, True)
     assert _bytes(folder / "a.optc") == _bytes(folder / "b.optc")
 

@@ -178,7 +178,7 @@ def test_loading_checks_before_it_runs_anything(path: Path, tmp_path: Path) -> N
     (copied / "manifest.json").write_bytes((path / "manifest.json").read_bytes())
     model = copied / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
-    with pytest.raises(UserError, match="'model.onnx' has another content"):
+    with pytest.raises(UserError, match=r"'model\.onnx' has another content"):
         optc.load(copied)
 
 

@@ -83,7 +83,7 @@ def conv2d(
 
         return te.compute((x.shape[0], *out, outputs), finish, name="out")
 
-    return Kernel(tuple(weights), compute)
+    return Kernel(tuple(weights), compute, lambda sizes: [output_extent(e, *v) for e, v in zip(sizes, window, strict=True)])
 
 
 class _Image:

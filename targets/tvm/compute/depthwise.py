@@ -67,7 +67,7 @@ def depthwise(
             name="out",
         )
 
-    return Kernel(tuple(weights), compute)
+    return Kernel(tuple(weights), compute, lambda sizes: [output_extent(e, *v) for e, v in zip(sizes, window, strict=True)])
 
 
 def _tile(machine: Machine, width: Extent, channels: int) -> Tile:

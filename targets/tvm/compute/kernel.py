@@ -15,12 +15,13 @@ Array = NDArray[Any]
 class Kernel:
     """`compute(*activations, *weights)` takes te tensors (the weights have the packed arrays' shapes) and returns the result's.
 
-    Kernels with windows take `extents`, too: variables for the output's height and width. In place of long expressions of the
-    input's sizes they keep index arithmetic short, in the code and in the minutes LLVM spends on it.
+    A kernel with windows has `extents`: the output's height and width for an input's. Its `compute` takes `extents=`, variables
+    that stand for them: long expressions of the input's sizes would make index arithmetic slow, and LLVM take minutes over it.
     """
 
     weights: tuple[Array, ...]
     compute: Callable[..., Any]
+    extents: Callable[[Sequence[Extent]], list[Extent]] | None = None
 
 
 def static(extent: Extent) -> int | None:

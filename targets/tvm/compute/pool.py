@@ -33,7 +33,7 @@ def max_pool(
 
         return te.compute(window.output(x, extents), value, name="acc", attrs={"optc.kind": "pool"})
 
-    return Kernel((), compute)
+    return Kernel((), compute, window.extents)
 
 
 def average_pool(
@@ -65,7 +65,7 @@ def average_pool(
             name="out",
         )
 
-    return Kernel((), compute)
+    return Kernel((), compute, window.extents)
 
 
 def global_average_pool(machine: Machine, shape: Sequence[Extent]) -> Kernel:
@@ -107,8 +107,8 @@ class _Window:
 
     def _extent(self, extent: Extent, i: int) -> Extent:
         span = extent + self.before[i] + self.after[i] - (self.kernel[i] - 1) * self.dilations[i] - 1
-        if not self.ceil_mode:
-            return span // self.strides[i] + 1
+        if not self.ceil_mode:  # a window larger than the image is cut to it, as onnxruntime has it
+            return (max(span, 0) if isinstance(span, int) else tirx.max(span, 0)) // self.strides[i] + 1
         size = (span + self.strides[i] - 1) // self.strides[i] + 1
         # a window that would start in the padding after the image is left out, as ONNX has it
         over = (size - 1) * self.strides[i] >= extent + self.before[i]
@@ -118,7 +118,8 @@ class _Window:
         """Where a tap reads, and whether that is inside the image (None: always)."""
         i = h * self.strides[0] + kh * self.dilations[0] - self.before[0]
         j = w * self.strides[1] + kw * self.dilations[1] - self.before[1]
-        if not any((*self.before, *self.after)) and not self.ceil_mode:
+        fits = all(isinstance(simple(e), int) and simple(e) >= self.kernel[n] for n, e in enumerate(x.shape[1:3]))
+        if fits and not any((*self.before, *self.after)) and not self.ceil_mode:
             return i, j, None
         return i, j, tirx.all(i >= 0, i < x.shape[1], j >= 0, j < x.shape[2])
 

@@ -29,10 +29,18 @@ def broadcast(ctx: Lowering, shapes: Sequence[Sequence[Dim]]) -> list[Dim]:
     return result
 
 
-def read(tensor: Any, index: Sequence[Any]) -> Any:
-    """The element that broadcasts to `index`."""
+def read(tensor: Any, index: Sequence[Any], dims: Sequence[Any] = ()) -> Any:
+    """The element that broadcasts to `index` of a result of extents `dims`.
+
+    An axis that is 1 in both is read at the index: fusion takes a constant there for a broadcast.
+    """
     own = index[len(index) - len(tensor.shape) :]
-    return tensor(*[0 if isinstance(d, tirx.IntImm) and int(d) == 1 else i for i, d in zip(own, tensor.shape, strict=True)])
+    wide = list(dims)[len(dims) - len(tensor.shape) :] or [None] * len(own)
+    return tensor(*[0 if _is_one(d) and not _is_one(w) else i for i, d, w in zip(own, tensor.shape, wide, strict=True)])
+
+
+def _is_one(dim: Any) -> bool:
+    return int(dim) == 1 if isinstance(dim, int | tirx.IntImm) else False
 
 
 def elementwise(ctx: Lowering, name: str, f: Scalar, *operands: Operand) -> Any:
@@ -51,7 +59,7 @@ def elementwise(ctx: Lowering, name: str, f: Scalar, *operands: Operand) -> Any:
 
         def element(*index: Any) -> Any:
             rest = iter(held)
-            return f(*[fixed[i] if i in fixed else read(next(rest), index) for i in range(len(operands))])
+            return f(*[fixed[i] if i in fixed else read(next(rest), index, dims) for i in range(len(operands))])
 
         return te.compute(tuple(dims), element, name=name)
 

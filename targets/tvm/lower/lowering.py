@@ -8,6 +8,7 @@ what is computed from it), so that reshapes by computed shapes stay symbolic and
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
-from optc.compiler import ir
+from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.targets.tvm.lower import constants
 
@@ -112,6 +113,9 @@ class Lowering:
     def _node(self, node: ir.Node) -> None:
         inputs = [self.operand(value) for value in node.inputs]
         domain = "" if node.domain == "ai.onnx" else node.domain
+        if domain == ir.DOMAIN and (domain, node.op_type) not in self._table and node.op_type in ops.OPS:
+            self._inline(node, inputs)
+            return
         folded = constants.fold(node, inputs, self.opset)
         if folded is not None:
             results = folded
@@ -121,6 +125,18 @@ class Lowering:
             results = list(found) if isinstance(found, list | tuple) else [found]
         for value, result in zip(node.outputs, results, strict=False):
             self._values[value] = constants.concrete(result)
+
+    def _inline(self, node: ir.Node, inputs: Sequence[Operand]) -> None:
+        """An operator of ours without a kernel, by its definition."""
+        function = ops.function(node.op_type, self.opset)
+        if function.attributes:
+            raise self.fail(node, f"operator {node.op_type} of domain {node.domain} has no kernel in this target")
+        for value, held in itertools.zip_longest(function.inputs, inputs):
+            self._values[value] = held
+        for inner in function:
+            self._node(inner)
+        for value, result in zip(node.outputs, function.outputs, strict=False):
+            self._values[value] = self.operand(result)
 
     def _owned(self, outputs: Sequence[ir.Value]) -> list[Any]:
         """The outputs as variables whose memory nobody else holds: the caller keeps them."""

@@ -9,10 +9,10 @@ import numpy as np
 from tvm import te, tirx
 
 from optc.compiler import ir
-from optc.targets.tvm.lower.elementwise import elementwise
+from optc.targets.tvm.lower.elementwise import elementwise, read
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import axis_of
-from optc.targets.tvm.lower.reduce import average, over, reduce
+from optc.targets.tvm.lower.reduce import average, over, reduce, sum_along
 
 
 def _channels(ctx: Lowering, operand: Operand, rank: int) -> Operand:
@@ -55,16 +55,38 @@ def _standardized(ctx: Lowering, x: Operand, axes: Sequence[int], epsilon: float
 
 
 def layer_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """One function where the last axis alone is normalized: a row is read and written while it is in cache."""
     x = inputs[0]
-    own = ctx.shape(x)
+    own, dtype = ctx.shape(x), ctx.dtype(x)
     axes = list(range(axis_of(ctx, node, x, -1), len(own)))
-    centred, scale = _standardized(ctx, x, axes, float(ir.attribute(node, "epsilon", 1e-5)))
-    gain, *rest = inputs[1:]
-    if rest and rest[0] is not None:
-        result = elementwise(ctx, "layer_norm", lambda a, s, g, b: a * s * g + b, centred, scale, gain, rest[0])
-    else:
-        result = elementwise(ctx, "layer_norm", lambda a, s, g: a * s * g, centred, scale, gain)
-    return [result, reduce(ctx, x, axes, "mean"), scale][: len(node.outputs)] if len(node.outputs) > 1 else result
+    epsilon = tirx.const(float(ir.attribute(node, "epsilon", 1e-5)), dtype)
+    scaling = [operand for operand in inputs[1:3] if operand is not None]
+    if len(axes) > 1 or any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+        centred, scale = _standardized(ctx, x, axes, float(ir.attribute(node, "epsilon", 1e-5)))
+        result = elementwise(ctx, "layer_norm", lambda a, s, *rest: _scaled(a * s, rest), centred, scale, *scaling)
+        return [result, reduce(ctx, x, axes, "mean"), scale] if len(node.outputs) > 1 else result
+    axis = axes[0]
+
+    def compute(x: Any, *rest: Any) -> Any:
+        def row(*at: Any) -> tuple[Any, ...]:
+            return (*at[:axis], 0)
+
+        total = sum_along(x, axis, "total")
+        mean = te.compute(total.shape, lambda *at: average(total(*at), x.shape[axis]), name="mean")
+        centred = te.compute(x.shape, lambda *at: x(*at) - mean(*row(*at)), name="centred")
+        squares = sum_along(centred, axis, "squares", lambda v: v * v)
+        scale = te.compute(
+            total.shape, lambda *at: tirx.const(1, dtype) / tirx.sqrt(average(squares(*at), x.shape[axis]) + epsilon), name="scale"
+        )
+        return te.compute(x.shape, lambda *at: _scaled(centred(*at) * scale(*row(*at)), [read(r, at) for r in rest]), name="out")
+
+    return ctx.te("layer_norm", compute, ctx.tensor(x), *[ctx.tensor(operand) for operand in scaling])
+
+
+def _scaled(value: Any, rest: Sequence[Any]) -> Any:
+    """Times the gain, plus the bias if there is one."""
+    value = value * rest[0]
+    return value + rest[1] if len(rest) > 1 else value
 
 
 def rms_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -14,6 +14,9 @@ from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
 from optc.targets.tvm.lower.movement import axes_of, axis_of, product
 
 
+_LANES = 16  # of float32, in the widest vectors there are
+
+
 def _identity(x: Any) -> Any:
     return x
 
@@ -31,6 +34,9 @@ def over(
     var = ctx.tensor(operand)
 
     def compute(x: Any) -> Any:
+        if len(axes) == 1 and reducer is te.sum:
+            total = sum_along(x, axes[0], name, before)
+            return total if after is None else te.compute(total.shape, lambda *at: after(total(*at), x.shape[axes[0]]), name=f"{name}_out")
         bound = {a: te.reduce_axis((0, x.shape[a]), name=f"r{a}") for a in axes}
         dims = [1 if i in bound else d for i, d in enumerate(x.shape)]
         total = te.compute(
@@ -114,20 +120,48 @@ def global_pool(kind: str) -> Rule:
 
 
 def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Along an axis (last by default); before opset 13 over all axes from `axis` (1 by default) on."""
-    own = ctx.shape(inputs[0])
+    """Along an axis (last by default); before opset 13 over all axes from `axis` (1 by default) on.
+
+    One function: a row is read, normalized and written while it is in cache.
+    """
+    own, dtype = ctx.shape(inputs[0]), ctx.dtype(inputs[0])
     operand, axis = inputs[0], axis_of(ctx, node, inputs[0], -1 if ctx.opset >= 13 else 1)
     if ctx.opset < 13 and axis != len(own) - 1:
         operand, axis = ctx.reshape(operand, [ctx.opaque(product(own[:axis])), ctx.opaque(product(own[axis:]))]), 1
     log = node.op_type == "LogSoftmax"
-    peak = over(ctx, operand, [axis], _extreme("max", ctx.dtype(operand)), "max")
-    powers = elementwise(ctx, "exp", lambda x, m: tirx.exp(x - m), operand, peak)
-    total = over(ctx, powers, [axis], te.sum, "sum")
-    if log:
-        result = elementwise(ctx, "log_softmax", lambda x, m, s: x - m - tirx.log(s), operand, peak, total)
-    else:
-        result = elementwise(ctx, "softmax", lambda e, s: e / s, powers, total)
-    return ctx.reshape(result, own)
+
+    def compute(x: Any) -> Any:
+        def row(*at: Any) -> tuple[Any, ...]:
+            return (*at[:axis], 0, *at[axis + 1 :])
+
+        peak = _fold(x, axis, _extreme("max", dtype), "peak")
+        powers = te.compute(x.shape, lambda *at: tirx.exp(x(*at) - peak(*row(*at))), name="powers")
+        total = sum_along(powers, axis, "total")
+        if log:
+            return te.compute(x.shape, lambda *at: x(*at) - peak(*row(*at)) - tirx.log(total(*row(*at))), name="out")
+        return te.compute(x.shape, lambda *at: powers(*at) / total(*row(*at)), name="out")
+
+    return ctx.reshape(ctx.te("softmax", compute, ctx.tensor(operand)), own)
+
+
+def _fold(x: Any, axis: int, reducer: Any, name: str, first: Any = 0, count: Any = None, before: Callable[[Any], Any] = _identity) -> Any:
+    """The reduction of `count` elements along one axis from `first` on; the axis stays with extent 1."""
+    k = te.reduce_axis((0, x.shape[axis] if count is None else count), name="k")
+    dims = [1 if i == axis else d for i, d in enumerate(x.shape)]
+    return te.compute(dims, lambda *at: reducer(before(x(*at[:axis], first + k, *at[axis + 1 :])), axis=[k]), name=name)
+
+
+def sum_along(x: Any, axis: int, name: str, before: Callable[[Any], Any] = _identity) -> Any:
+    """The sum along one axis. A long one is cut into whole vectors and a rest: lanes are summed apart, which is faster and
+    keeps small terms from being rounded away."""
+    extent = x.shape[axis]
+    length = int(extent) if isinstance(extent, tirx.IntImm) else 0
+    whole = length // _LANES * _LANES
+    if axis != len(x.shape) - 1 or whole in (0, length):
+        return _fold(x, axis, te.sum, name, before=before)
+    body = _fold(x, axis, te.sum, f"{name}_whole", count=whole, before=before)
+    rest = _fold(x, axis, te.sum, f"{name}_rest", first=whole, count=length - whole, before=before)
+    return te.compute(body.shape, lambda *at: body(*at) + rest(*at), name=name)
 
 
 def argument(kind: str) -> Rule:

@@ -142,6 +142,8 @@ _OPTC: dict[str, Rule] = {
     "ConvChannelsLast": windows.conv_nhwc,
     "ConvFromImage": windows.conv_from_image,
     "ConvTransposeChannelsLast": windows.conv_transpose_nhwc,
+    "Gelu": e.simple(fn.gelu),
+    "GeluTanh": e.simple(fn.gelu_tanh),
     "MaxPoolChannelsLast": windows.max_pool_nhwc,
 }
 

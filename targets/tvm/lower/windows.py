@@ -17,10 +17,10 @@ _FUSABLE = 4  # FuseOps' kOutEWiseFusable: elementwise operators on the result j
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, extents: Sequence[Dim] = ()) -> Any:
-    """The kernel on x. `extents`: the result's height and width, where they are computed ones."""
+def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, spatial: Sequence[Dim] = ()) -> Any:
+    """The kernel on x, whose height and width are `spatial`."""
     weights = [ctx.weight(w) for w in kernel.weights]
-    sizes = [ctx.opaque(e) for e in extents]
+    sizes = [] if kernel.extents is None else [ctx.opaque(e) for e in kernel.extents(spatial)]
     known = {} if all(isinstance(e, int) for e in sizes) else {"extents": sizes}
     return ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE, **known)
 
@@ -92,12 +92,7 @@ def _kernel(
         ctx.machine, ctx.shape(x), weight, bias, group=int(ir.attribute(node, "group", 1)), layout=layout, **window
     )
     own = ctx.shape(x)
-    spatial = own[1:3] if layout == "NHWC" else own[2:4]
-    pads = window["pads"]
-    spans = zip(spatial, weight.shape[2:], window["strides"], window["dilations"], pads[:2], pads[2:], strict=True)
-    extents = [(e + before + after - (k - 1) * d - 1) // s + 1 for e, k, s, d, before, after in spans]
-    changed = not ctx.same_shape(extents, spatial) or weight.shape[2:] != (1, 1)  # a 1x1 one may be a plain matrix product
-    return call(ctx, "conv2d", kernel, ctx.tensor(x), extents if changed else ())
+    return call(ctx, "conv2d", kernel, ctx.tensor(x), own[1:3] if layout == "NHWC" else own[2:])
 
 
 def _unscheduled(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -222,23 +217,7 @@ def _pool(average: bool, ctx: Lowering, node: ir.Node, x: Operand) -> Any:
         found = compute.average_pool(ctx.machine, own, kernel=kernel, ceil_mode=ceil, count_include_pad=kept, **window)
     else:
         found = compute.max_pool(ctx.machine, own, kernel=kernel, ceil_mode=ceil, **window)
-    return call(ctx, "average_pool" if average else "max_pool", found, ctx.tensor(x), _pooled(own[1:3], kernel, window, ceil))
-
-
-def _pooled(spatial: Sequence[Dim], kernel: Sequence[int], window: dict[str, Any], ceil: bool) -> list[Dim]:
-    found = []
-    pads = window["pads"]
-    for e, k, s, d, before, after in zip(
-        spatial, kernel, window["strides"], window["dilations"], pads[:2], pads[2:], strict=True
-    ):
-        span = e + before + after - (k - 1) * d - 1
-        if not ceil:
-            found.append(span // s + 1)
-            continue
-        size = (span + s - 1) // s + 1  # a window that would start in the padding after the image is left out
-        over = (size - 1) * s >= e + before
-        found.append(size - int(over) if isinstance(size, int) else size - tirx.Cast("int64", over))
-    return found
+    return call(ctx, "average_pool" if average else "max_pool", found, ctx.tensor(x), own[1:3])
 
 
 def max_pool_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

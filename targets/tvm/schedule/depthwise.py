@@ -42,7 +42,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     for stage in stages:
         schedule.compute_at(stage, task)
         copy_loops(schedule, stage, machine, parallel=False)
-    schedule.reverse_compute_at(last, qo)
+    schedule.reverse_compute_at(last, qo, preserve_unit_loops=True)
     finish_tile(schedule, last, qo, lanes)
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)

@@ -111,7 +111,8 @@ def _common_axes(schedule: Schedule, block: Block, last: Block) -> int:
 
 def _split_lanes(schedule: Schedule, block: Block, machine: Machine) -> Block | None:
     """Reduce each lane apart, then across the lanes; the block that does the former, None where the row has no whole vectors."""
-    if vector_width(schedule, block, machine) < machine.lanes():
+    row = schedule.get_loops(block)[-1]
+    if vector_width(schedule, block, machine) < machine.lanes() or extent(schedule, row) == machine.lanes():
         return None
-    _, lane = schedule.split(schedule.get_loops(block)[-1], [None, machine.lanes()])
+    _, lane = schedule.split(row, [None, machine.lanes()])
     return schedule.rfactor(lane, len(shape(schedule, block)))

@@ -50,7 +50,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         if not whole:
             schedule.compute_at(stage, outer)
         copy_loops(schedule, stage, machine, parallel=whole)
-    schedule.reverse_compute_at(last, outer)
+    schedule.reverse_compute_at(last, outer, preserve_unit_loops=True)
     finish_tile(schedule, last, outer, lanes)
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)

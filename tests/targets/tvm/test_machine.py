@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from optc.compiler.diagnostics import UserError
 from optc.targets.tvm.machine import host, named, names
 

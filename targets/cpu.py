@@ -1,0 +1,53 @@
+"""The `cpu` target: native code for this machine or a named one, by TVM with schedules of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optc.compiler.diagnostics import UserError
+from optc.compiler.numerics import Array
+from optc.compiler.target import Artifact, Capabilities, Engine, Target
+from optc.targets.tvm import machine
+
+if TYPE_CHECKING:
+    from optc.compiler import ir
+
+
+@dataclass(frozen=True)
+class Cpu(Target):
+    """A native library for a CPU; one for every size where dimensions are symbolic.
+
+    `mcpu` is `native` or LLVM's name of a processor (`optc targets` lists them); a library runs on that processor and newer ones.
+    """
+
+    name = "cpu"
+    mcpu: str = "native"
+
+    def capabilities(self) -> Capabilities:
+        found = machine.named(self.mcpu)
+        sizes = f"L1 {found.l1}, L2 {found.l2}, L3 {found.l3}, {found.cores} cores"
+        return Capabilities(layouts=("NHWC",), instructions=found.features, vector_bits=found.vector_bits, machine=sizes)
+
+    def pipeline(self) -> str:
+        return "fold-constants,eliminate-dead,channels-last,eliminate-dead"
+
+    def build(self, model: ir.Model) -> Artifact:
+        from optc.targets.tvm.build import build
+
+        return build(model, machine.named(self.mcpu), "lib/cpu.so")
+
+    @classmethod
+    def load(cls, folder: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> Engine:
+        from optc.targets.tvm.engine import TvmEngine
+
+        lacking = sorted(set(program["features"]) - machine.host().features)
+        if lacking:
+            raise UserError(
+                f"this processor lacks what the bundle was compiled for: {', '.join(lacking)}",
+                place=str(folder),
+                hint="compile it here, or for an older processor: --target cpu{mcpu=x86-64-v2}",
+            )
+        return TvmEngine(folder / program["library"], program, weights, threads)
