@@ -16,6 +16,9 @@ ANONYMOUS = ("", "?")
 BIG = 1 << 16
 """Initializers above this many bytes are not shown to shape inference, which copies what it is given."""
 
+FAILURES = (onnx.shape_inference.InferenceError, ValueError)
+"""What inference raises: the latter for types that do not exist."""
+
 Shapes = Mapping[str, tuple[int | str, ...]]
 
 
@@ -55,11 +58,10 @@ def fix_shapes(graph: GraphProto, shapes: Shapes, place: str) -> None:
                 raise UserError(
                     f"dimension {axis} of '{name}' is {dim.dim_value} in the model, --shape says {wanted}", place=place
                 )
-            if dim.dim_param:
-                if bound.setdefault(dim.dim_param, wanted) != wanted:
-                    raise UserError(
-                        f"--shape makes dimension '{dim.dim_param}' both {bound[dim.dim_param]} and {wanted}", place=place
-                    )
+            if dim.dim_param and bound.setdefault(dim.dim_param, wanted) != wanted:
+                raise UserError(
+                    f"--shape makes dimension '{dim.dim_param}' both {bound[dim.dim_param]} and {wanted}", place=place
+                )
             if wanted == 0:
                 raise UserError(f"--shape fixes dimension {axis} of '{name}' to 0", place=place)
             _set_dim(dim, wanted)
@@ -97,14 +99,14 @@ def infer_types(proto: ModelProto, place: str) -> None:
     try:
         try:
             inferred = _infer(skeleton)
-        except onnx.shape_inference.InferenceError:
+        except FAILURES:
             if not skeleton.graph.value_info:
                 raise
             del skeleton.graph.value_info[:]  # what an exporter noted of inner values may be stale; only its nodes count
             inferred = _infer(skeleton)
-    except onnx.shape_inference.InferenceError as error:
+    except FAILURES as error:
         raise UserError(
-            "the shapes or types of the model contradict each other", place=place, lines=_brief(str(error))
+            "the operators, types and shapes of the model contradict each other", place=place, lines=_brief(str(error))
         ) from error
     for old, new in zip(proto.graph.output, inferred.graph.output, strict=True):
         if old.type.HasField("tensor_type") or not old.type.WhichOneof("value"):

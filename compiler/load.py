@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 import onnx_ir
+import onnx_ir.serde
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto
 
 from optc.compiler import external, interface, ir, ops, order, validate, verify
 from optc.compiler.diagnostics import UserError
@@ -65,22 +67,36 @@ def from_proto(proto: ModelProto, place: str, *, base: Path | None = None, shape
         order.sort(graph, place)
     if any(f.domain != ir.DOMAIN for f in proto.functions):
         kept = [(ir.DOMAIN, name) for name in ops.OPS]
-        proto = onnx.inliner.inline_selected_functions(proto, kept, exclude=True)
+        try:
+            proto = onnx.inliner.inline_selected_functions(proto, kept, exclude=True)
+        except RuntimeError as error:
+            raise UserError(f"the model's functions cannot be inlined: {error}", place=place) from error
     _name_nodes(proto.graph)
     interface.name_dimensions(proto.graph)
     if shapes:
         interface.fix_shapes(proto.graph, shapes, place)
     interface.infer_types(proto, place)
     del proto.functions[:]  # those of optc's own operators: they were of use to inference alone
-    with _no_gc():
-        model = ir.from_proto(proto)
+    try:
+        with _no_gc():
+            model = ir.from_proto(proto)
+    except onnx_ir.serde.SerdeError as error:
+        raise UserError("not a valid ONNX model", place=place, lines=_causes(error)) from error
     if base is not None:
         onnx_ir.external_data.set_base_dir(model.graph, base)
     _drop_weights_from_inputs(model.graph)
+    _name_values(model.graph)
     problems = verify.verify(model)
     if problems:
         raise UserError(str(problems[0]), place=place, lines=[str(p) for p in problems[1:6]])
     return model
+
+
+def _causes(error: BaseException | None) -> Iterator[str]:
+    """What each error says, from the outermost in: the last one knows what is wrong, those before it where."""
+    while error is not None:
+        yield str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        error = error.__cause__
 
 
 @contextmanager
@@ -99,6 +115,17 @@ def _drop_weights_from_inputs(graph: ir.Graph) -> None:
     """An initializer that is also listed as an input is a weight: IR versions before 4 had to list them."""
     for value in [v for v in graph.inputs if v.name in graph.initializers]:
         graph.inputs.remove(value)
+
+
+def _name_values(graph: ir.Graph) -> None:
+    """Branches may use the same names; in the IR every value has a name of its own."""
+    used: set[str] = set()
+    for inner in ir.all_graphs(graph):
+        for value in (*inner.inputs, *inner.initializers.values(), *(v for node in inner for v in node.outputs)):
+            if value.name and value.name in used:
+                number = next(k for k in itertools.count(1) if f"{value.name}_{k}" not in used)
+                value.name = f"{value.name}_{number}"
+            used.add(value.name or "")
 
 
 def _name_nodes(graph: GraphProto) -> None:

@@ -27,7 +27,8 @@ def _channels_last(op: str, attributes: str, operands: str = "", first: str = "T
 
 _KIND = {
     "auto_pad": "string", "group": "int", "ceil_mode": "int", "count_include_pad": "int",
-    "dilations": "ints", "kernel_shape": "ints", "pads": "ints", "strides": "ints", "output_padding": "ints", "output_shape": "ints",
+    "dilations": "ints", "kernel_shape": "ints", "pads": "ints", "strides": "ints",
+    "output_padding": "ints", "output_shape": "ints",
 }  # fmt: skip
 
 OPS: dict[str, str] = {

@@ -13,7 +13,7 @@ from optc.compiler.diagnostics import UserError, nearest
 
 T = TypeVar("T")
 
-_ITEM = re.compile(r"\s*([A-Za-z0-9_.\-]+)\s*(\{([^{}]*)\})?\s*")
+_ITEM = re.compile(r'\s*([A-Za-z0-9_.\-]+)\s*(\{((?:"[^"]*"|[^{}"])*)\})?\s*')
 _OPTION = re.compile(r'([A-Za-z0-9_\-]+)\s*=\s*("[^"]*"|[^\s{}"]+)')
 
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
-from onnx import GraphProto, NodeProto
+from onnx import FunctionProto, GraphProto, NodeProto
 
 from optc.compiler.diagnostics import UserError
 from optc.compiler.validate import bodies, called
 
 
-class _HasNodes(Protocol):
-    """A graph or a function."""
-
-    @property
-    def node(self) -> Sequence[NodeProto]: ...
-
-
-def sort(graph: GraphProto | _HasNodes, place: str) -> None:
+def sort(graph: GraphProto | FunctionProto, place: str) -> None:
     """Sort nodes, in bodies too, keeping the order of those that are independent. Raises UserError for a cycle."""
     for node in graph.node:
         for body in bodies(node):
@@ -32,7 +24,7 @@ def sort(graph: GraphProto | _HasNodes, place: str) -> None:
     if len(order) < len(needs):
         raise UserError("the graph has a cycle", place=place, lines=_shown(graph.node, _cycle(needs, set(order))))
     rank = {next(filter(None, graph.node[i].output), ""): position for position, i in enumerate(order)}
-    graph.node.sort(key=lambda node: rank[next(filter(None, node.output), "")])  # type: ignore[attr-defined]
+    graph.node.sort(key=lambda node: rank[next(filter(None, node.output), "")])
 
 
 def _uses(node: NodeProto) -> Iterator[str]:

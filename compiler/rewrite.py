@@ -83,6 +83,8 @@ class Builder:
             root = self._match.roots[0].producer()
             name = (root.name if root is not None else None) or op_type
             values = [self.value(held, f"{name}_{i}") for i, held in enumerate(inputs)]
+            while values and values[-1] is None:
+                values.pop()
             attrs = [a if isinstance(a, ir.Attr) else ir_attr(k, a) for k, a in attributes.items() if a is not None]
             node = self._edit.node(
                 op_type, values, attrs, outputs=outputs, domain=self._domain, name=name, sources=self._match.nodes.values()

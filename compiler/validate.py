@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -62,8 +62,18 @@ def called(node: NodeProto, index: int) -> str:
     return f"'{node.name}' ({node.op_type})" if node.name else f"#{index} ({node.op_type})"
 
 
+def _text(names: Iterable[object], place: str) -> None:
+    """Names that are no UTF-8 arrive as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise UserError(
+                f"the name {name!r} is no text in UTF-8: the file is damaged", place=place, hint="export the model again"
+            )
+
+
 def _opsets(imports: Sequence[OperatorSetIdProto], place: str) -> dict[str, int]:
     versions: dict[str, int] = {}
+    _text((entry.domain for entry in imports), place)
     for entry in imports:
         domain = "" if entry.domain == "ai.onnx" else entry.domain
         if versions.setdefault(domain, entry.version) != entry.version:
@@ -83,6 +93,7 @@ def _opsets(imports: Sequence[OperatorSetIdProto], place: str) -> dict[str, int]
 
 
 def _function(function: FunctionProto, context: _Context) -> None:
+    _text((function.domain, function.name, *function.input, *function.output, *function.attribute), f"{context.place}, functions")
     where = f"{context.place}, function '{function.domain}.{function.name}'"
     inner = replace(context, place=where, opsets=_opsets(function.opset_import, where), scopes=(set(function.input),))
     _nodes(function.node, inner)
@@ -106,6 +117,9 @@ def _recursion(functions: Sequence[FunctionProto], place: str) -> None:
 def _graph(graph: GraphProto, context: _Context) -> None:
     if graph.sparse_initializer:
         raise UserError("sparse initializers are not supported", place=context.place, hint="export the weights as dense tensors")
+    values = (*graph.input, *graph.output, *graph.value_info)
+    _text((graph.name, *(t.name for t in graph.initializer), *(v.name for v in values)), context.place)
+    _text((dim.dim_param for v in values for dim in v.type.tensor_type.shape.dim), context.place)
     mine: set[str] = set()
     inner = replace(context, scopes=(*context.scopes, mine))
     for kind, names in (("weights", [t.name for t in graph.initializer]), ("inputs", [v.name for v in graph.input])):
@@ -135,6 +149,8 @@ def _nodes(nodes: Sequence[NodeProto], context: _Context) -> None:
     """`context.scopes[-1]` gets the names that the nodes define."""
     mine = context.scopes[-1]
     for i, node in enumerate(nodes):
+        _text((node.op_type, node.domain, node.name), f"{context.place}, node #{i}")
+        _text((*node.input, *node.output, *(a.name for a in node.attribute)), f"{context.place}, node {called(node, i)}")
         if node.domain == "ai.onnx":
             node.domain = ""
         _operator(node, i, context)

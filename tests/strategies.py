@@ -1,5 +1,5 @@
-"""Random valid graphs: a few to thirty operators in the ways exporters write them, with broadcasting, a free batch, shared inputs and
-weights, outputs in the middle, shape arithmetic, dead code and If bodies that capture values."""
+"""Random valid graphs of a few to some thirty operators, written as exporters write them: broadcasting, a free batch, shared
+inputs and weights, outputs in the middle, shape arithmetic, dead code, If bodies that capture values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,21 @@ Dim = int | str
 Shape = tuple[Dim, ...]
 
 CONSTANTS = (0.0, 1.0, 0.5, 3.0, -0.25, 1.5)
-UNARY = ("Relu", "Neg", "Tanh", "Sigmoid", "Identity", "Abs", "Softsign", "Dropout", "Erf", "HardSigmoid", "Cast", "Clip", "Softmax")
+UNARY = (
+    "Relu",
+    "Neg",
+    "Tanh",
+    "Sigmoid",
+    "Identity",
+    "Abs",
+    "Softsign",
+    "Dropout",
+    "Erf",
+    "HardSigmoid",
+    "Cast",
+    "Clip",
+    "Softmax",
+)
 BINARY = ("Add", "Mul", "Sub", "Max", "Min")
 
 
@@ -76,9 +90,13 @@ def _unary(w: _Writer) -> None:
 
 def _binary(w: _Writer) -> None:
     a, shape = w.draw(st.sampled_from(w.pool))
-    same = [n for n, s in w.pool if s == shape]
-    b = w.draw(st.sampled_from(same))
-    w.add(w.emit(w.draw(st.sampled_from(BINARY)), a, b), shape)
+    b = w.draw(st.sampled_from([n for n, s in w.pool if _broadcasts(s, shape)]))
+    operands = (a, b) if w.draw(st.booleans()) else (b, a)
+    w.add(w.emit(w.draw(st.sampled_from(BINARY)), *operands), shape)
+
+
+def _broadcasts(small: Shape, large: Shape) -> bool:
+    return len(small) <= len(large) and all(a in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False))
 
 
 def _with_constant(w: _Writer) -> None:
@@ -104,7 +122,7 @@ def _linear(w: _Writer) -> None:
 
 def _convolution(w: _Writer) -> None:
     found = w.pick(4)
-    if found is None:
+    if found is None or not isinstance(found[1][1], int):
         return
     x, shape = found
     channels = w.draw(st.sampled_from((1, 2, 4)))
@@ -120,7 +138,7 @@ def _convolution(w: _Writer) -> None:
 def _flatten_by_arithmetic(w: _Writer) -> None:
     """Reshape(x, Concat(Slice(Shape(x), 0, 1), [-1])), as exporters write Flatten."""
     x, shape = w.draw(st.sampled_from(w.pool))
-    if len(shape) < 2:
+    if len(shape) < 2 or shape[0] != "N":
         return
     zero, one, rest = (w.constant([k], np.int64) for k in (0, 1, -1))
     batch = w.emit("Slice", w.emit("Shape", x), zero, one, zero)
@@ -146,6 +164,26 @@ def _view(w: _Writer) -> None:
         w.add(w.emit("Reshape", x, w.constant([0] * len(shape), np.int64)), shape)
     else:
         w.add(w.emit("Expand", x, w.emit("Shape", x)), shape)
+
+
+def _reduce(w: _Writer) -> None:
+    x, shape = w.draw(st.sampled_from(w.pool))
+    axis = w.draw(st.integers(0, len(shape) - 1))
+    if isinstance(shape[axis], int):  # sums over an empty batch are another story
+        w.add(w.emit("ReduceSum", x, w.constant([axis], np.int64)), (*shape[:axis], 1, *shape[axis + 1 :]))
+
+
+def _split_and_join(w: _Writer) -> None:
+    x, shape = w.draw(st.sampled_from(w.pool))
+    size = shape[-1]
+    if not isinstance(size, int) or size < 2:
+        return
+    w.emit("Split", x, w.constant([1, size - 1], np.int64), outputs=2, axis=-1)
+    first, second = w.nodes[-1].output
+    w.add(first, (*shape[:-1], 1))
+    if w.draw(st.booleans()):
+        w.add(second, (*shape[:-1], size - 1))
+    w.add(w.emit("Concat", *((second, first) if w.draw(st.booleans()) else (first, second)), axis=-1), shape)
 
 
 def _spelled_out(w: _Writer) -> None:
@@ -187,7 +225,20 @@ def _if(w: _Writer) -> None:
     w.add(w.emit("If", "flag", then_branch=branches[0], else_branch=branches[1]), shape)
 
 
-STEPS = (_unary, _unary, _binary, _with_constant, _with_constant, _linear, _convolution, _flatten_by_arithmetic, _view, _view)
+STEPS = (
+    _unary,
+    _unary,
+    _binary,
+    _with_constant,
+    _with_constant,
+    _linear,
+    _convolution,
+    _flatten_by_arithmetic,
+    _view,
+    _view,
+    _reduce,
+    _split_and_join,
+)
 RARE = (_spelled_out, _spelled_out, _constants, _dead, _if)
 
 
@@ -199,12 +250,15 @@ def protos(draw: Any, opset: int = 17) -> onnx.ModelProto:
     for _ in range(draw(st.integers(3, 12))):
         draw(st.sampled_from(STEPS + RARE))(w)
     made = [v for v in w.pool if v[0] not in ("x", "m")]
-    chosen = dict([made[-1]] + draw(st.lists(st.sampled_from(made), max_size=2))) if made else {}
+    chosen = dict([made[-1], *draw(st.lists(st.sampled_from(made), max_size=2))]) if made else {}
     if not chosen:
         w.add(w.emit("Relu", "x"), ("N", 2, 4, 4))
         chosen = dict([w.pool[-1]])
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 2, 4, 4))]
-    inputs += [helper.make_tensor_value_info("m", TensorProto.FLOAT, ("N", 3)), helper.make_tensor_value_info("flag", TensorProto.BOOL, ())]
+    inputs += [
+        helper.make_tensor_value_info("m", TensorProto.FLOAT, ("N", 3)),
+        helper.make_tensor_value_info("flag", TensorProto.BOOL, ()),
+    ]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in chosen.items()]
     graph = helper.make_graph(w.nodes, "random", inputs, outputs, w.weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)

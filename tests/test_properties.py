@@ -8,12 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optc.compiler import ir, load, printer, registry, runner, save, verify
+from optc.compiler.contents import dims
 from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Comparison, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pass, Pipeline
 from optc.compiler.recipe import DEFAULT_PASSES
 from optc.compiler.reference import Reference
+from optc.compiler.symbolic import evaluate, names
 
 from .strategies import feeds, models, protos
 
@@ -112,6 +114,26 @@ def test_lossy_passes_stay_within_their_bound_or_change_nothing(name: str, model
     worst = measure(before, model)
     assert not worst.problem
     assert worst.l2 <= p.max_error
+
+
+@pytest.mark.parametrize("text", ["infer-shapes", DEFAULT_PASSES])
+@many
+@given(model=models())
+def test_recorded_types_are_those_at_run_time(text: str, model: ir.Model) -> None:
+    apply(model, *Pipeline.parse(text))
+    values = [v for n in model.graph for v in n.outputs if v.dtype is not None and not v.is_graph_output()]
+    model.graph.outputs.extend(values)
+    reference = Reference(model)
+    for sample in SAMPLES[:2]:
+        sizes, results = {"N": len(sample["x"])}, reference.run(sample)
+        for value in values:
+            known, found = dims(value), results[value.name or ""]
+            assert value.dtype is not None
+            assert found.dtype == value.dtype.numpy()
+            assert known is not None
+            assert len(known) == found.ndim
+            for dim, size in zip(known, found.shape, strict=True):
+                assert not names(dim) <= {"N"} or evaluate(dim, sizes) == size, f"{value.name}: {dim}"
 
 
 @few

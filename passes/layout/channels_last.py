@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,20 @@ _WINDOWS = {
 }
 _GLOBAL = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
 _REDUCTIONS = frozenset(
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare".split()
-)
+    {
+        "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+        "ReduceSum", "ReduceSumSquare",
+    }
+)  # fmt: skip
 _ELEMENTWISE = frozenset(
-    "Abs Add And Cast Ceil Celu Clip Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity "
-    "IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Sigmoid "
-    "Sign Softplus Softsign Sqrt Sub Sum Swish Tanh ThresholdedRelu Where Xor".split()
-)
+    {
+        "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu",
+        "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less",
+        "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal",
+        "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tanh",
+        "ThresholdedRelu", "Where", "Xor",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,10 +117,12 @@ class _Layout:
         return self.last[value]
 
     def _made(
-        self, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, object] | Iterable[ir.Attr], node: ir.Node,
+        self, op_type: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any] | Iterable[ir.Attr], node: ir.Node,
         name: str | None = None, domain: str = "",
     ) -> ir.Node:  # fmt: skip
-        attrs = [ir.convert_attribute(k, v) for k, v in attributes.items()] if isinstance(attributes, dict) else list(attributes)
+        attrs = (
+            [ir.convert_attribute(k, v) for k, v in attributes.items()] if isinstance(attributes, Mapping) else list(attributes)
+        )
         made = self.edit.node(op_type, inputs, attrs, domain=domain, name=name or node.name or op_type, sources=[node])
         self.edit.insert_before(node, [made])
         return made
@@ -267,9 +277,10 @@ class _Layout:
         """Two transposes in a row are one, or none."""
         twin, old = self._twin(_first(node), node), node.outputs[0]
         order = [_FIRST[i] for i in ir.attribute(node, "perm")]
-        made = self._made(
-            "Identity" if order == [0, 1, 2, 3] else "Transpose", [twin], {} if order == [0, 1, 2, 3] else {"perm": order}, node
-        )
+        if order == [0, 1, 2, 3]:
+            made = self._made("Identity", [twin], {}, node)
+        else:
+            made = self._made("Transpose", [twin], {"perm": order}, node)
         self._type(made, old, None)
         self.edit.replace(old, made.outputs[0])
         self.edit.remove(node)

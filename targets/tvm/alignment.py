@@ -15,7 +15,7 @@ def unaligned_inputs(module: tvm.IRModule) -> tvm.IRModule:
     readers: set[Any] = set()
     for block in main.body.blocks:
         for binding in block.bindings:
-            value = getattr(binding, "value", None)
+            value: Any = getattr(binding, "value", None)
             if isinstance(binding, relax.MatchCast) or (isinstance(value, tvm.ir.Call) and value.op == _RESHAPE):
                 source = value if isinstance(binding, relax.MatchCast) else value.args[0]
                 if source in fed:

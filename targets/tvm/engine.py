@@ -47,7 +47,7 @@ def _runtime() -> Any:
 def _tensor(ffi: Any, array: Array) -> Any:
     """The array as a runtime tensor without a copy. Kernels never write to what they are fed, so read-only memory will do."""
     if not array.flags.writeable:
-        raw = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data) if array.nbytes else b""
+        raw: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data) if array.nbytes else b""
         array = np.frombuffer(raw, array.dtype).reshape(array.shape)
     return ffi.from_dlpack(array)
 
@@ -102,8 +102,10 @@ class TvmEngine:
         args = []
         for name, dtype in self._inputs:
             feed = feeds[name]
-            if feed.dtype is not dtype or not feed.flags.c_contiguous:
-                feed = np.ascontiguousarray(feed, dtype).reshape(feed.shape)
+            if feed.dtype != dtype or not feed.flags.c_contiguous:
+                feed = np.array(feed, dtype, order="C")
+            else:  # the same memory with plain strides: NumPy leaves any stride where an extent is 1
+                feed = np.ndarray(feed.shape, dtype, feed)
             args.append(feed if feed.flags.writeable else _tensor(self._ffi, feed))
         with self._lock:
             self._callers += 1

@@ -13,7 +13,9 @@ from optc.compiler.symbolic import evaluate
 from optc.passes.cleanup.infer_shapes import InferShapes
 
 
-def inferred(nodes: str, weights: str = "", inputs: str = "float[N,C,H,W] x", opset: int = 17, domains: str = "") -> dict[str, str]:
+def inferred(
+    nodes: str, weights: str = "", inputs: str = "float[N,C,H,W] x", opset: int = 17, domains: str = ""
+) -> dict[str, str]:
     held = f"<{weights}>" if weights else ""
     header = f'<ir_version: 8, opset_import: ["" : {opset}{domains}]>'
     model = printer.parse(f"{header} g ({inputs}) => ({inputs.split(' x')[0]} y) {held} {{ {nodes} y = Identity (x) }}")
@@ -29,7 +31,7 @@ CASES = {
     'u = Conv <auto_pad = "SAME_UPPER", strides = [2,2]> (x, w)': 'float[N,8,"(H + 1)//2","(W + 1)//2"]',
     "u = MaxPool <kernel_shape = [3,3], strides = [2,2], ceil_mode = 1> (x)": 'float[N,C,"H//2","W//2"]',
     "u = ConvTranspose <strides = [2,2], kernel_shape = [2,2]> (x, t)": 'float[N,2,"2*H","2*W"]',
-    "u = Resize <coordinate_transformation_mode = \"asymmetric\"> (x, , twice)": 'float[N,C,"2*H","2*W"]',
+    'u = Resize <coordinate_transformation_mode = "asymmetric"> (x, , twice)': 'float[N,C,"2*H","2*W"]',
     "u = Flatten (x)": 'float[N,"C*H*W"]',
     "u = Concat <axis = 1> (x, x)": 'float[N,"2*C",H,W]',
     "u = Pad (x, pads)": 'float[N,C,"H + 2","W + 1"]',
@@ -84,7 +86,8 @@ def test_branches_that_agree_and_branches_that_do_not() -> None:
 def test_expressions_are_the_shapes_at_run_time(sizes: dict[str, int]) -> None:
     model = printer.parse("""<ir_version: 8, opset_import: ["" : 17]>
     g (float[N,1,H,W] x) => (float[N,a,b] y)
-    <float[1,1,3,3] w = {1,1,1,1,1,1,1,1,1}, int64[3] t = {0, 1, -1}, int64[1] one = {1}, int64[1] end = {-2}, int64[1] last = {3}>
+    <float[1,1,3,3] w = {1,1,1,1,1,1,1,1,1}, int64[3] t = {0, 1, -1},
+     int64[1] one = {1}, int64[1] end = {-2}, int64[1] last = {3}>
     {
       a = Conv <pads = [1,1,1,1], strides = [2,2]> (x, w)
       b = MaxPool <kernel_shape = [3,3], strides = [2,2], ceil_mode = 1> (a)

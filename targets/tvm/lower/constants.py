@@ -47,7 +47,7 @@ def fold(node: ir.Node, inputs: Sequence[Any], opset: int) -> list[Any] | None:
         ),
         opset_imports=[onnx.helper.make_opsetid("", opset)],
     )
-    feeds = {value.name: x for value, x in zip(node.inputs, inputs, strict=True) if value is not None}
+    feeds = {value.name or "": x for value, x in zip(node.inputs, inputs, strict=True) if value is not None}
     found = dict(zip([n for n in results if n], ReferenceEvaluator(model).run(None, feeds), strict=True))
     return [np.asarray(found[n]) if n else None for n in results]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from tvm import te, tirx
 
@@ -109,22 +110,18 @@ def with_attributes(f: Callable[..., Any], **defaults: Any) -> Rule:
 
 
 def clip(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Either bound may be missing; where they cross, the upper one wins. Before opset 11 they are attributes."""
+    """A bound that is missing is the type's lowest or highest finite number; where bounds cross, the upper one wins.
+
+    Before opset 11 they are attributes.
+    """
+    dtype = ctx.dtype(inputs[0])
     if ctx.opset < 11:
-        dtype = ctx.dtype(inputs[0])
-        low, high = (np.array(node.attributes[b].value, dtype) if b in node.attributes else None for b in ("min", "max"))
+        given: list[Operand] = [np.array(node.attributes[b].value, dtype) if b in node.attributes else None for b in ("min", "max")]
     else:
-        low, high = (inputs[i] if len(inputs) > i else None for i in (1, 2))
-    result = inputs[0]
-    bounds = [b for b in (low, high) if b is not None]
-
-    def element(x: Any, *rest: Any) -> Any:
-        bound = iter(rest)
-        if low is not None:
-            x = fn.at_least(x, next(bound))
-        return fn.at_most(x, next(bound)) if high is not None else x
-
-    return elementwise(ctx, "clip", element, result, *bounds)
+        given = [inputs[i] if len(inputs) > i else None for i in (1, 2)]
+    limits = ml_dtypes.finfo(dtype) if "float" in dtype else np.iinfo(dtype)
+    low, high = (np.array(limit, dtype) if b is None else b for b, limit in zip(given, (limits.min, limits.max), strict=True))
+    return elementwise(ctx, "clip", lambda x, a, b: fn.at_most(fn.at_least(x, a), b), inputs[0], low, high)
 
 
 def cast(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

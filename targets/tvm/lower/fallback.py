@@ -24,9 +24,7 @@ def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
     attributes["tvm_custom"] = {"name": node.name, "num_outputs": len(node.outputs)}
     args = [None if x is None else relax.const(x) if is_constant(x) else ctx.tensor(x) for x in inputs]
-    feeds = onnx_frontend.onnx_input([str(i) for i in range(len(args))])
-    for i, arg in enumerate(args):
-        feeds[str(i)] = arg
+    feeds = onnx_frontend.onnx_input(args)
     try:
         found = table[node.op_type].get_converter(ctx.opset)(ctx.builder, feeds, attributes, [{}, {}])
         found = ctx.builder.normalize(found) if isinstance(found, relax.Expr) else found

@@ -30,11 +30,11 @@ def at_most(x: Any, high: Any) -> Any:
 
 def maximum(a: Any, b: Any) -> Any:
     """NaN if either is."""
-    return tirx.Select(a != a, a, tirx.Select(a > b, a, b)) if is_float(a) else tirx.max(a, b)
+    return tirx.Select(tirx.isnan(a), a, tirx.Select(a <= b, b, tirx.Select(tirx.isnan(b), b, a))) if is_float(a) else tirx.max(a, b)
 
 
 def minimum(a: Any, b: Any) -> Any:
-    return tirx.Select(a != a, a, tirx.Select(a < b, a, b)) if is_float(a) else tirx.min(a, b)
+    return tirx.Select(tirx.isnan(a), a, tirx.Select(a >= b, b, tirx.Select(tirx.isnan(b), b, a))) if is_float(a) else tirx.min(a, b)
 
 
 def divide(a: Any, b: Any) -> Any:
@@ -57,7 +57,7 @@ def leaky_relu(x: Any, alpha: float) -> Any:
 
 
 def thresholded_relu(x: Any, alpha: float) -> Any:
-    return tirx.Select(x > number(alpha, x), x, tirx.Select(x != x, x, number(0, x)))
+    return tirx.Select(x <= number(alpha, x), number(0, x), x)
 
 
 def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
@@ -112,7 +112,8 @@ def gelu_tanh(x: Any) -> Any:
 
 
 def sign(x: Any) -> Any:
-    return tirx.Select(x > number(0, x), number(1, x), tirx.Select(x < number(0, x), number(-1, x), x * number(0, x)))
+    """Zero and NaN stay what they are."""
+    return tirx.Select(x > number(0, x), number(1, x), tirx.Select(x < number(0, x), number(-1, x), x))
 
 
 def is_inf(x: Any, negative: int, positive: int) -> Any:

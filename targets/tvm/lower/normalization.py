@@ -75,9 +75,8 @@ def layer_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand])
         mean = te.compute(total.shape, lambda *at: average(total(*at), x.shape[axis]), name="mean")
         centred = te.compute(x.shape, lambda *at: x(*at) - mean(*row(*at)), name="centred")
         squares = sum_along(centred, axis, "squares", lambda v: v * v)
-        scale = te.compute(
-            total.shape, lambda *at: tirx.const(1, dtype) / tirx.sqrt(average(squares(*at), x.shape[axis]) + epsilon), name="scale"
-        )
+        one = tirx.const(1, dtype)
+        scale = te.compute(total.shape, lambda *at: one / tirx.sqrt(average(squares(*at), x.shape[axis]) + epsilon), name="scale")
         return te.compute(x.shape, lambda *at: _scaled(centred(*at) * scale(*row(*at)), [read(r, at) for r in rest]), name="out")
 
     return ctx.te("layer_norm", compute, ctx.tensor(x), *[ctx.tensor(operand) for operand in scaling])

@@ -35,7 +35,7 @@ def gemm(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """alpha · A' · B' + beta · C, where ' may transpose."""
     a, b, *rest = inputs
     alpha, beta = float(ir.attribute(node, "alpha", 1.0)), float(ir.attribute(node, "beta", 1.0))
-    c = rest[0] if rest and beta != 0.0 else None
+    c: Operand = rest[0] if rest and beta != 0.0 else None
     if ir.attribute(node, "transA", 0):
         a = permute(ctx, a, (1, 0))
     if ir.attribute(node, "transB", 0):

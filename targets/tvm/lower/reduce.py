@@ -13,7 +13,6 @@ from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
 from optc.targets.tvm.lower.movement import axes_of, axis_of, product
 
-
 _LANES = 16  # of float32, in the widest vectors there are
 
 
@@ -35,8 +34,7 @@ def over(
 
     def compute(x: Any) -> Any:
         if len(axes) == 1 and reducer is te.sum:
-            total = sum_along(x, axes[0], name, before)
-            return total if after is None else te.compute(total.shape, lambda *at: after(total(*at), x.shape[axes[0]]), name=f"{name}_out")
+            return _finished(sum_along(x, axes[0], name, before), x.shape[axes[0]], name, after)
         bound = {a: te.reduce_axis((0, x.shape[a]), name=f"r{a}") for a in axes}
         dims = [1 if i in bound else d for i, d in enumerate(x.shape)]
         total = te.compute(
@@ -44,12 +42,13 @@ def over(
             lambda *at: reducer(before(x(*[bound.get(i, j) for i, j in enumerate(at)])), axis=list(bound.values())),
             name=name,
         )
-        if after is None:
-            return total
-        count = product([x.shape[a] for a in axes])
-        return te.compute(dims, lambda *at: after(total(*at), count), name=f"{name}_out")
+        return _finished(total, product([x.shape[a] for a in axes]), name, after)
 
     return ctx.te(name, compute, var)
+
+
+def _finished(total: Any, count: Any, name: str, after: Callable[[Any, Any], Any] | None) -> Any:
+    return total if after is None else te.compute(total.shape, lambda *at: after(total(*at), count), name=f"{name}_out")
 
 
 def average(total: Any, count: Any) -> Any:
@@ -144,7 +143,9 @@ def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     return ctx.reshape(ctx.te("softmax", compute, ctx.tensor(operand)), own)
 
 
-def _fold(x: Any, axis: int, reducer: Any, name: str, first: Any = 0, count: Any = None, before: Callable[[Any], Any] = _identity) -> Any:
+def _fold(
+    x: Any, axis: int, reducer: Any, name: str, first: Any = 0, count: Any = None, before: Callable[[Any], Any] = _identity
+) -> Any:
     """The reduction of `count` elements along one axis from `first` on; the axis stays with extent 1."""
     k = te.reduce_axis((0, x.shape[axis] if count is None else count), name="k")
     dims = [1 if i == axis else d for i, d in enumerate(x.shape)]

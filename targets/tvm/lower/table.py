@@ -68,7 +68,7 @@ _STANDARD: dict[str, Rule] = {
     "Identity": m.identity,
     "InstanceNormalization": n.instance_normalization,
     "IsInf": e.with_attributes(fn.is_inf, detect_negative=1, detect_positive=1),
-    "IsNaN": e.simple(lambda x: x != x),
+    "IsNaN": e.simple(tirx.isnan),
     "LayerNormalization": n.layer_normalization,
     "LeakyRelu": e.with_attributes(fn.leaky_relu, alpha=0.01),
     "Less": e.simple(lambda a, b: a < b),

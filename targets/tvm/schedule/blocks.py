@@ -113,9 +113,10 @@ def same(schedule: Schedule, one: Block, other: Block) -> bool:
 
 
 def inline_cheap(schedule: Schedule) -> None:
-    """Inline the spatial blocks that are not outputs, but for those that several blocks read and that cost a function call."""
+    """Inline the spatial blocks that are not outputs, but for stages and what several blocks read at the cost of a call."""
     for block in blocks(schedule):
-        if not is_spatial(schedule, block) or is_output(schedule, block):
+        kept = is_output(schedule, block) or annotation(schedule, block, "optc.stage") is not None
+        if kept or not is_spatial(schedule, block):
             continue
         if len(schedule.get_consumers(block)) < 2 or not _calls(schedule.get(block).body):
             schedule.compute_inline(block)

@@ -4,11 +4,12 @@ import math
 
 import tvm_ffi
 from tvm import tirx
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import (
     Block,
+    annotation,
     blocks,
     extent,
     inline_cheap,
@@ -81,21 +82,23 @@ def _rows(schedule: Schedule, reductions: list[Block], last: Block, machine: Mac
     common = min(_common_axes(schedule, b, last) for b in reductions)
     if common == 0:
         return
-    partial = [_split_lanes(schedule, b, machine) for b in reductions]
+    apart = [b for b in reductions if annotation(schedule, b, "optc.lanes") is not None]
+    partial = [_split_lanes(schedule, b, machine) for b in reductions if not any(same(schedule, b, a) for a in apart)]
     loops = schedule.get_loops(last)
     fused = spread(schedule, loops[:common], loops)
     row = fused if fused is not None else loops[common - 1]
     for block in reversed([b for b in blocks(schedule) if not same(schedule, b, last)]):
-        schedule.compute_at(block, row)
+        schedule.compute_at(block, row, preserve_unit_loops=any(same(schedule, block, a) for a in apart))
     for block in blocks(schedule):
-        if is_spatial(schedule, block):
+        if annotation(schedule, block, "optc.stage") is not None:
+            schedule.fuse(*schedule.get_loops(block)[-2:])  # a guarded copy: LLVM masks it
+        elif is_spatial(schedule, block):
             vectorize_inner(schedule, block, machine)
-    for lanes in partial:
-        if lanes is not None:
-            *_, lane, over = schedule.get_loops(lanes)  # the order compute_at leaves
-            schedule.reorder(over, lane)
-            schedule.vectorize(lane)
-            schedule.decompose_reduction(lanes, over)
+    for block in [*apart, *(b for b in partial if b is not None)]:
+        *_, lane, over = schedule.get_loops(block)  # the order compute_at leaves
+        schedule.reorder(over, lane)
+        schedule.vectorize(lane)
+        schedule.decompose_reduction(block, over)
 
 
 def _common_axes(schedule: Schedule, block: Block, last: Block) -> int:
@@ -115,4 +118,7 @@ def _split_lanes(schedule: Schedule, block: Block, machine: Machine) -> Block | 
     if vector_width(schedule, block, machine) < machine.lanes() or extent(schedule, row) == machine.lanes():
         return None
     _, lane = schedule.split(row, [None, machine.lanes()])
-    return schedule.rfactor(lane, len(shape(schedule, block)))
+    try:
+        return schedule.rfactor(lane, len(shape(schedule, block)))
+    except ScheduleError:  # TVM knows no neutral element of the operation
+        return None
