@@ -16,6 +16,7 @@ from rich.table import Table
 
 import optc
 from benchmarks import pages, zoo
+from benchmarks.command import run
 from benchmarks.peers import onnxruntime_runner, warn_if_busy
 from optc.compiler.measure.latency import interleaved
 from optc.compiler.numerics import TOLERANCE, compare
@@ -63,4 +64,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

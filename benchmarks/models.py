@@ -24,6 +24,7 @@ from rich.table import Table
 
 import optc
 from benchmarks import zoo
+from benchmarks.command import run
 from benchmarks.peers import FreshProcess, fresh_processes, onnxruntime_runner, warn_if_busy
 from benchmarks.recipes import RECIPES, Shape
 from optc.compiler.inputs import generate
@@ -151,4 +152,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -26,12 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import exports
+from benchmarks.command import run
 from benchmarks.recipes import RECIPES, Recipe
+from optc.compiler.diagnostics import UserError
 
 COMMITTED = Path(__file__).resolve().parent.parent / "tests" / "models"
 
 
-class ZooError(Exception):
+class ZooError(UserError):
     """A model cannot be had here; the message names it and says how to get it."""
 
 
@@ -143,4 +145,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all: written beside their place, flushed to disk, then renamed into it."""
+"""Files and folders that appear whole or not at all: written beside their place, flushed to disk, then renamed into it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2  # Linux' renameat2, macOS' renamex_np
 
@@ -35,6 +36,21 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush_entry(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # half a bundle, or the old one; nothing is here after a plain rename
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends, and vanishes when it raises."""
+    sweep(path.parent, path.name)
+    hidden = _hidden(path)
+    try:
+        with hidden.open("wb") as file:
+            yield file
+        _flush_entry(hidden)
+        hidden.replace(path)
+        _flush_entry(path.parent)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _publish(folder: Path, path: Path) -> None:
@@ -81,8 +97,8 @@ def sweep(parent: Path, name: str | None = None) -> None:
     """Remove what processes on this machine left beside `name` (all in `parent`) when they were killed."""
     for left in parent.glob(f".{glob.escape(name) if name else '*'}.{glob.escape(platform.node())}.*.partial"):
         pid = left.name.split(".")[-3]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)  # another writer may be removing it too
+        if pid.isdigit() and not _alive(int(pid)):  # another writer may be removing it too
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _hidden(path: Path) -> Path:

@@ -21,11 +21,16 @@ Array = ir.Array
 
 
 def dims(value: ir.Value | None) -> tuple[symbolic.Dim, ...] | None:
-    """The dimensions of a value; a dimension without a name counts as a name of its own. None: the rank is unknown."""
+    """The dimensions of a value; None: the rank is unknown.
+
+    A dimension without a name counts as a name of its own, and so does a named one of a graph output: there the name is what
+    an exporter called it, and nothing makes sure that it means the same as in an input.
+    """
     if value is None or value.shape is None:
         return None
+    own = value.is_graph_output() and not value.is_graph_input()
     return tuple(
-        d if isinstance(d, int) else symbolic.name(f"{value.name}_d{i}") if d.value is None else symbolic.parse(d.value)
+        d if isinstance(d, int) else symbolic.name(f"{value.name}_d{i}") if own or d.value is None else symbolic.parse(d.value)
         for i, d in enumerate(value.shape)
     )
 

@@ -71,7 +71,8 @@ class InternalError(OptcError):
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """A hint naming the closest candidate, or all of them when none is close."""
     known = sorted(candidates)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    folded = {name.lower(): name for name in reversed(known)}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
     if close:
-        return f"did you mean '{close[0]}'?"
+        return f"did you mean '{folded[close[0]]}'?"
     return "known: " + ", ".join(known) if known else "none is known"

@@ -1,6 +1,8 @@
-"""A model as plain ONNX whose weights are files of a bundle."""
+"""A model as a protobuf whose weights are inside it, or in files that it refers to."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -21,28 +23,47 @@ def detached(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, Array]]:
     copy = model.clone()
     ops.expand(copy)
     weights: dict[str, Array] = {}
-    for graph in ir.all_graphs(copy.graph):
-        for value in graph.initializers.values():
-            held = value.const_value
-            if held is None or value.name is None:
-                continue
-            if held.nbytes < INLINE or held.dtype == ir.DataType.STRING:
-                value.const_value = _inline(held, value.name)
-                continue
-            array = held.numpy() if held.dtype.bitwidth >= 8 else np.frombuffer(held.tobytes(), np.uint8)
-            weights[value.name] = array
-            value.const_value = onnx_ir.ExternalTensor(
-                bundle.weight_file(array), 0, array.nbytes, held.dtype, shape=ir.Shape(held.shape.numpy()), name=value.name
-            )
-        for node in graph:
-            for attr in node.attributes.values():
-                if attr.type == ir.AttributeType.TENSOR and isinstance(attr.as_tensor(), onnx_ir.ExternalTensor):
-                    node.attributes[attr.name] = ir.Attr(attr.name, attr.type, _inline(attr.as_tensor(), attr.name))
+
+    def place(name: str, array: Array) -> tuple[str, int]:
+        weights[name] = array
+        return bundle.weight_file(array), 0
+
+    detach(copy, place)
     return ir.to_proto(copy), weights
 
 
-def _inline(tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.TensorProtocol:
-    """External data of the source becomes part of the protobuf."""
-    if isinstance(tensor, onnx_ir.ExternalTensor):
-        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
-    return tensor
+def detach(model: ir.Model, place: Callable[[str, Array], tuple[str, int]]) -> None:
+    """Let the larger initializers refer to (file, offset) as `place(name, bytes as an array)` says; all else becomes inline."""
+    inline(model, below=INLINE)
+    for value in _initializers(model):
+        held = value.const_value
+        if held is None or value.name is None or held.nbytes < INLINE or held.dtype == ir.DataType.STRING:
+            continue
+        array = held.numpy() if held.dtype.bitwidth >= 8 else np.frombuffer(held.tobytes(), np.uint8)
+        file, offset = place(value.name, array)
+        value.const_value = onnx_ir.ExternalTensor(
+            file, offset, array.nbytes, held.dtype, shape=ir.Shape(held.shape.numpy()), name=value.name
+        )
+
+
+def inline(model: ir.Model, below: float = float("inf")) -> None:
+    """Make external data of the source part of the model: all constants, and initializers of fewer bytes than `below`."""
+    for value in _initializers(model):
+        held = value.const_value
+        if isinstance(held, onnx_ir.ExternalTensor) and held.nbytes < below:
+            value.const_value = ir.Tensor(held.numpy(), dtype=held.dtype, name=value.name)
+    for graph in ir.all_graphs(model.graph):
+        for node in graph:
+            for attr in list(node.attributes.values()):
+                if attr.type == ir.AttributeType.TENSOR and isinstance(held := attr.as_tensor(), onnx_ir.ExternalTensor):
+                    node.attributes[attr.name] = ir.Attr(attr.name, attr.type, ir.Tensor(held.numpy(), dtype=held.dtype))
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers."""
+    return sum(v.const_value.nbytes for v in _initializers(model) if v.const_value is not None)
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in ir.all_graphs(model.graph):
+        yield from graph.initializers.values()

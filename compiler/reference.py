@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx.reference
 
-from optc.compiler import ir, ops
+from optc.compiler import ir, plain, save
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
-
-LIMIT = 1 << 31
-"""A protobuf message cannot be larger."""
 
 
 class Reference:
     """A model made ready to run by its definition. Raises UserError where neither executor takes it."""
 
     def __init__(self, model: ir.Model | onnx.ModelProto, threads: int = 2) -> None:
-        proto = model if isinstance(model, onnx.ModelProto) else standard_proto(model)
-        self._names = [v.name for v in proto.graph.output]
-        self._run = _onnxruntime(proto, threads) or _evaluator(proto)
+        graph_outputs = model.graph.output if isinstance(model, onnx.ModelProto) else model.graph.outputs
+        self._names = [v.name or "" for v in graph_outputs]
+        if isinstance(model, onnx.ModelProto):
+            self._run = _either(model.SerializeToString(), threads)
+        elif plain.weight_bytes(model) < save.LIMIT:
+            self._run = _either(save.to_bytes(model), threads)
+        else:  # no protobuf holds it
+            with tempfile.TemporaryDirectory(prefix="optc-") as folder:
+                save.save(model, Path(folder) / "model.onnx")
+                self._run = _either(Path(folder) / "model.onnx", threads)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name. Raises UserError with the executor's words where the feeds do not fit."""
@@ -32,14 +38,12 @@ class Reference:
         return [self.run(feeds) for feeds in samples]
 
 
-def standard_proto(model: ir.Model) -> onnx.ModelProto:
-    """The model as a protobuf that any runtime takes: `optc` operators come with the functions that define them."""
-    copy = model.clone()
-    ops.attach(copy)
-    return ir.to_proto(copy)
+def _either(source: bytes | Path, threads: int) -> Any:
+    run = _onnxruntime(source if isinstance(source, bytes) else str(source), threads)
+    return run or _evaluator(onnx.load_model_from_string(source) if isinstance(source, bytes) else onnx.load(str(source)))
 
 
-def _onnxruntime(proto: onnx.ModelProto, threads: int) -> Any:
+def _onnxruntime(source: bytes | str, threads: int) -> Any:
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
@@ -47,7 +51,7 @@ def _onnxruntime(proto: onnx.ModelProto, threads: int) -> Any:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     try:
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.NotImplemented, errors.InvalidGraph, errors.InvalidArgument, errors.RuntimeException):
         return None  # the evaluator decides
 

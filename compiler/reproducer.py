@@ -7,16 +7,15 @@ import shlex
 import traceback
 from pathlib import Path
 
-from optc.compiler import ir, save
+from optc.compiler import ir, printer, save
 
 
 def write(parent: Path, model: ir.Model, command: str, error: Exception | None) -> str:
     """Write `optc-reproducer-<digest>` under `parent`; `{model}` in the command becomes the model's path. Returns the command."""
-    data = save.to_bytes(model)
-    digest = hashlib.sha256(data + command.encode()).hexdigest()[:12]
+    digest = hashlib.sha256((printer.text(model) + command).encode()).hexdigest()[:12]
     folder = parent / f"optc-reproducer-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.onnx").write_bytes(data)
+    save.save(model, folder / "model.onnx")
     line = command.format(model=folder / "model.onnx")
     trace = "".join(traceback.format_exception(error)) if error is not None else ""
     (folder / "reproduce.txt").write_text(f"{trace}\n{line}\n")

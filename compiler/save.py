@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
-import onnx
+import numpy as np
 
-from optc.compiler import ir, ops
+from optc.compiler import atomic, ir, ops, plain
+from optc.compiler.numerics import Array
 
-LIMIT = (1 << 31) - (1 << 20)
-"""A protobuf message holds less than 2 GiB: larger models keep their weights in a file beside it."""
+LIMIT = (1 << 31) - (1 << 26)
+"""A protobuf message holds less than 2 GiB: models with more bytes of weights keep them in a file beside it."""
+ALIGNMENT = 4096
+"""A weight in such a file starts at a page, so that it can be mapped."""
 
 
 def to_bytes(model: ir.Model, *, expand: bool = False) -> bytes:
     """The serialised model. `optc` operators come with their definitions, or (`expand`) as the standard operators they mean."""
-    data: bytes = _proto(model, expand).SerializeToString(deterministic=True)
-    return data
+    copy = _copy(model, expand)
+    plain.inline(copy)
+    return _serialised(copy)
 
 
 def save(model: ir.Model, path: Path, *, expand: bool = False) -> None:
-    """Write the model to `path`, atomically; above 2 GiB the weights go to `<name>.data` beside it."""
-    proto = _proto(model, expand)
+    """Write the model to `path`; above LIMIT the weights go to `<name>.data` beside it. Each file appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if proto.ByteSize() >= LIMIT:
-        onnx.save_model(proto, str(path), save_as_external_data=True, location=f"{path.name}.data")
-        return
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(proto.SerializeToString(deterministic=True))
-    Path(file.name).chmod(0o666 & ~_umask())
-    Path(file.name).replace(path)
+    copy = _copy(model, expand)
+    if plain.weight_bytes(copy) < LIMIT:
+        plain.inline(copy)
+    else:
+        name = f"{path.name}.data"
+        with atomic.writing(path.with_name(name)) as file:
+            plain.detach(copy, lambda _, array: (name, _append(file, array)))
+    with atomic.writing(path) as file:
+        file.write(_serialised(copy))
 
 
-def _proto(model: ir.Model, expand: bool) -> onnx.ModelProto:
+def _append(file: BinaryIO, array: Array) -> int:
+    """Write an array; where it starts."""
+    file.write(bytes(-file.tell() % ALIGNMENT))
+    offset = file.tell()
+    file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return offset
+
+
+def _copy(model: ir.Model, expand: bool) -> ir.Model:
     copy = model.clone()
     (ops.expand if expand else ops.attach)(copy)
-    return ir.to_proto(copy)
+    return copy
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _serialised(model: ir.Model) -> bytes:
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return data

@@ -319,6 +319,12 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
+def result(node: ir.Node) -> Dims | None:
+    """Dimensions of the first output, from the inputs where the operator has a rule, else as recorded."""
+    found = outputs(Contents(), node)
+    return found[0] if found and found[0] is not None and None not in found[0] else dims(node.outputs[0])
+
+
 def outputs(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
     """Dimensions of the outputs by the operator's rule; empty where there is none or it cannot say."""
     rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None

@@ -67,18 +67,19 @@ def _combine(by_onnx: Type, by_rule: shape_rules.Dims | None) -> Type:
 
 
 def _merge(value: ir.Value, new: ir.Shape | None) -> ir.Shape | None:
-    """What was known before and what is inferred now: a number wins, then what is inferred, then a name; unknowns get names."""
+    """What is inferred now, else a number that was known before, else a name of its own.
+
+    What an exporter noted may be stale (of a model whose batch was set free later), so it only fills gaps, and names that it
+    gave are not taken for dimensions of the inputs.
+    """
     old = value.shape
     if new is None:
         return old
     before = list(old) if old is not None and len(old) == len(new) else [None] * len(new)
     merged: list[int | str] = []
     for i, (a, b) in enumerate(zip(before, new, strict=True)):
-        if isinstance(a, int) or isinstance(b, int):
-            merged.append(b if isinstance(b, int) else int(a))  # type: ignore[arg-type]
-            continue
-        text = (b.value if b is not None else None) or (a.value if a is not None else None)
-        merged.append(text or f"{value.name}_d{i}")
+        known = b if isinstance(b, int) else b.value if b is not None else None
+        merged.append(known if known is not None else int(a) if isinstance(a, int) else f"{value.name}_d{i}")
     return ir.Shape(merged)
 
 

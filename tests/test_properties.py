@@ -121,13 +121,13 @@ def test_lossy_passes_stay_within_their_bound_or_change_nothing(name: str, model
 @given(model=models())
 def test_recorded_types_are_those_at_run_time(text: str, model: ir.Model) -> None:
     apply(model, *Pipeline.parse(text))
-    values = [v for n in model.graph for v in n.outputs if v.dtype is not None and not v.is_graph_output()]
-    model.graph.outputs.extend(values)
+    recorded = {v: dims(v) for n in model.graph for v in n.outputs if v.dtype is not None and not v.is_graph_output()}
+    model.graph.outputs.extend(recorded)
     reference = Reference(model)
     for sample in SAMPLES[:2]:
         sizes, results = {"N": len(sample["x"])}, reference.run(sample)
-        for value in values:
-            known, found = dims(value), results[value.name or ""]
+        for value, known in recorded.items():
+            found = results[value.name or ""]
             assert value.dtype is not None
             assert found.dtype == value.dtype.numpy()
             assert known is not None

@@ -17,8 +17,11 @@ from optc.passes.cleanup.noops import NOOPS
 
 @dataclass(frozen=True)
 class Canonicalize(RewritePass):
-    """Constant nodes become initializers; operators that change nothing go; constants stand on the right of commutative
-    operators; reshapes of reshapes, transposes of transposes and unsqueezes of unsqueezes become one; Clip(x, 0) is Relu(x)."""
+    """One form for what exporters write in many: constants as initializers on the right, nothing that does nothing.
+
+    Constant nodes become initializers; operators that change nothing go; constants stand on the right of commutative
+    operators; a reshape of a reshape and a transpose of a transpose become one.
+    """
 
     name = "canonicalize"
     numerics = Numerics.BITWISE
@@ -85,23 +88,10 @@ def _one_reshape(op: Builder, last: ir.Node, x: ir.Value, shape: Const) -> Any:
     return op.Reshape(x, shape, **last.attributes)
 
 
-def _clip(op: PatternBuilder, x: Any, low: Const, high: Const | None) -> Any:
-    return op.Clip(x, low, high)
-
-
-def _relu(op: Builder, x: ir.Value, low: Const, high: Const | None) -> Any:
-    if low.size != 1 or low.item() != 0 or x.dtype is None or not x.dtype.is_floating_point():
-        return Refuse("its lower bound is not 0")
-    if high is not None and not np.all(high == np.inf):
-        return Refuse("it has an upper bound")
-    return op.Relu(x)
-
-
 RULES: tuple[Rule, ...] = (
     Rule("constant-to-initializer", _constant, _to_initializer),
     *NOOPS,
     *(_swap(op_type) for op_type in sorted(COMMUTATIVE - {"Sum", "Mean"})),
     Rule("transpose-of-transpose", _transposes, _one_transpose),
     Rule("reshape-of-reshape", _reshapes, _one_reshape),
-    Rule("clip-to-relu", _clip, _relu),
 )

@@ -12,7 +12,7 @@ from optc.compiler.pipeline import Pass
 
 @dataclass(frozen=True)
 class EliminateDead(Pass):
-    """Nodes none of whose outputs is used, then initializers nothing reads, in the graph and its bodies.
+    """Remove nodes none of whose outputs is used, then initializers nothing reads, in the graph and its bodies.
 
     A node stays whole while one of its outputs is used: which optional outputs are present is part of its meaning.
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optc.compiler import ir
+from optc.compiler import ir, shape_rules
 from optc.compiler.contents import Contents, dims, known_array
 from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
@@ -22,8 +22,10 @@ COMPACT = frozenset({"DequantizeLinear", "Codebook"})
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
-    """Nodes of constants become initializers, computed by the reference executor; shape arithmetic whose result is known from
-    symbolic shapes too; a Reshape to a shape computed from its own input's takes a constant with 0 or -1 instead.
+    """Nodes of constants, and shape arithmetic whose result is known, become initializers.
+
+    They are computed by the reference executor. A Reshape to a shape computed from its own input's takes a constant with 0
+    or -1 instead.
 
     `max_growth`: by how many bytes the weights may grow in all. Random operators, those with bodies and those that unpack a
     compactly stored weight are not folded.
@@ -109,7 +111,7 @@ def _freed(node: ir.Node) -> int:
 def _constant_target(edit: Editor, node: ir.Node, contents: Contents) -> None:
     """Reshape(x, [N, 256]) -> Reshape(x, [0, 256]) where N is x's own dimension; [a·b, 256] -> [-1, 256]."""
     target_value = node.inputs[1] if len(node.inputs) > 1 else None
-    target, x, result = contents.of(target_value), dims(node.inputs[0]), dims(node.outputs[0])
+    target, x, result = contents.of(target_value), dims(node.inputs[0]), shape_rules.result(node)
     if target_value is None or ir.const_tensor(target_value) is not None or target is None or x is None:
         return
     elements = list(target)
@@ -126,7 +128,7 @@ def _constant_target(edit: Editor, node: ir.Node, contents: Contents) -> None:
         edit.sweep([target_value])
 
 
-def _elements(target: list[Dim], x: tuple[Dim, ...], result: tuple[Dim, ...] | None, allowzero: bool) -> list[int] | str:
+def _elements(target: list[Dim], x: tuple[Dim, ...], result: shape_rules.Dims | None, allowzero: bool) -> list[int] | str:
     """The constant target, or why there is none."""
     if allowzero and 0 in target:
         return "it asks for an empty dimension"

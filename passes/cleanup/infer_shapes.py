@@ -14,8 +14,10 @@ from optc.compiler.shapes import infer_node
 
 @dataclass(frozen=True)
 class InferShapes(Pass):
-    """dtype and shape of every value, forward through the graph and its bodies; dimensions that are computed from others are
-    expressions of them, `(H + 1)//2`. Changes no node, so it announces none."""
+    """Record dtype and shape of every value, symbolic dimensions included, in the graph and its bodies.
+
+    Dimensions that are computed from others are expressions of them, `(H + 1)//2`. Changes no node, so it announces none.
+    """
 
     name = "infer-shapes"
     numerics = Numerics.BITWISE

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optc.compiler import ir
+from optc.compiler import ir, shape_rules
 from optc.compiler.contents import Contents, dims
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, Rule
 
@@ -16,7 +16,7 @@ from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, Rule
 def _same_shape(x: ir.Value, node: ir.Node) -> bool:
     """Whether the node's first output surely has the shape of x."""
     known = dims(x)
-    return known is not None and known == dims(node.outputs[0])
+    return known is not None and known == shape_rules.result(node)
 
 
 def _same_contents(x: ir.Value, node: ir.Node) -> Any:
@@ -38,9 +38,16 @@ def _transpose(x: ir.Value, node: ir.Node) -> Any:
 
 def _dropout(x: ir.Value, node: ir.Node) -> Any:
     training = ir.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
-    if training is None or training.any() or "is_test" in node.attributes:
+    if training is None or training.any() or _was_training(node):
         return Refuse("it may be in training mode")
     return x
+
+
+def _was_training(node: ir.Node) -> bool:
+    """Before opset 7 Dropout was in training mode unless its attribute said otherwise."""
+    graph = node.graph
+    version = graph.opset_imports.get("", 7) if isinstance(graph, ir.Graph) else 7
+    return version < 7 and not ir.attribute(node, "is_test", 0)
 
 
 def _slice(x: ir.Value, node: ir.Node) -> Any:
@@ -80,10 +87,10 @@ _RULES: dict[str, tuple[int, Callable[[ir.Value, ir.Node], Any]]] = {
 
 
 def _noop(op_type: str, inputs: int, rewrite: Callable[[ir.Value, ir.Node], Any]) -> Rule:
-    def three(op: PatternBuilder, x: Any, a: Any | None, b: Any | None, c: Any | None, d: Any | None) -> Any:
+    def pattern(op: PatternBuilder, x: Any, a: Any | None, b: Any | None, c: Any | None, d: Any | None) -> Any:
         return getattr(op, op_type)(*(x, a, b, c, d)[:inputs], name="node")
 
-    return Rule(f"no-op-{op_type.lower()}", three, lambda op, x, node: rewrite(x, node))
+    return Rule(f"no-op-{op_type.lower()}", pattern, lambda op, x, node: rewrite(x, node))
 
 
 def _neutral(op_type: str, element: float) -> Rule:

@@ -21,8 +21,10 @@ RANDOM = frozenset(
 
 @dataclass(frozen=True)
 class ShareSubexpressions(Pass):
-    """Nodes with the same operator, inputs and attributes become one, also a node in a body and one around it; initializers with
-    the same dtype, shape and bytes too. Random operators and those with bodies stay apart."""
+    """Nodes with the same operator, inputs and attributes become one; initializers with the same dtype, shape and bytes too.
+
+    A node in a body is shared with one around it. Random operators and those with bodies stay apart.
+    """
 
     name = "share-subexpressions"
     numerics = Numerics.BITWISE

@@ -14,7 +14,7 @@ from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, Rewrit
 
 @dataclass(frozen=True)
 class FuseConvAdd(RewritePass):
-    """Add(Conv(x, w, b), c) -> Conv(x, w, b + c), for a constant c with one value or one a channel, [C, 1, 1] or [1, C, 1, 1]."""
+    """Add(Conv(x, w, b), c) -> Conv(x, w, b + c), for a constant c of one value a channel, [C, 1, 1], or one for all."""
 
     name = "fuse-conv-add"
     numerics = Numerics.REASSOCIATED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import pi, sqrt
 from typing import Any
 
-from optc.compiler import ir
+from optc.compiler import ir, shape_rules
 from optc.compiler.contents import dims
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
@@ -78,7 +78,7 @@ def _pattern(gate: Any, order: Any) -> Any:
 
 def _rewrite(tanh: bool) -> Any:
     def rewrite(op: Builder, last: ir.Node, x: ir.Value) -> Any:
-        if dims(x) is None or dims(x) != dims(last.outputs[0]):
+        if dims(x) is None or dims(x) != shape_rules.result(last):
             return Refuse("a constant in it may change the shape")
         if op.opset >= 20:
             return op.Gelu(x, approximate="tanh" if tanh else "none")

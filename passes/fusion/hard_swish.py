@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optc.compiler import ir
+from optc.compiler import ir, shape_rules
 from optc.compiler.contents import dims
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
@@ -18,7 +18,7 @@ SIXTH = 1 / 6
 
 @dataclass(frozen=True)
 class FuseHardSwish(RewritePass):
-    """x·Clip(x + 3, 0, 6)/6 in its usual orders -> x·HardSigmoid(x), and that -> HardSwish(x) where the opset has it (14)."""
+    """x·Clip(x + 3, 0, 6)/6 in its usual orders -> x·HardSigmoid(x), and from opset 14 on HardSwish(x)."""
 
     name = "fuse-hard-swish"
     numerics = Numerics.REASSOCIATED
@@ -49,7 +49,7 @@ def _product_scaled(op: PatternBuilder, x: Any) -> Any:
 
 
 def _gate(op: Builder, last: ir.Node, x: ir.Value) -> Any:
-    if dims(x) is None or dims(x) != dims(last.outputs[0]):
+    if dims(x) is None or dims(x) != shape_rules.result(last):
         return Refuse("a constant in it may change the shape")
     return op.Mul(x, op.HardSigmoid(x, alpha=SIXTH, beta=0.5))
 

@@ -14,9 +14,9 @@ from optc.compiler.weights import Weight, weights
 
 @dataclass(frozen=True)
 class QuantizeWeights(LossyPass):
-    """A weight w becomes DequantizeLinear(q, s): q = round(w/s) in int8, s = max|w|/127 for each output channel, or one for
-    the tensor. Activations stay as they are: this is about size.
+    """Store weights as int8 with a scale for each output channel, as DequantizeLinear; activations stay as they are.
 
+    A weight w becomes DequantizeLinear(q, s): q = round(w/s), s = max|w|/127 (over the tensor where not `per_channel`).
     `min_elements`: smaller weights stay. `per_channel` needs opset 13. float16 and bfloat16 weights need opset 19.
     """
 

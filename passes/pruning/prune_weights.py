@@ -15,8 +15,11 @@ from optc.compiler.weights import weights
 
 @dataclass(frozen=True)
 class PruneWeights(LossyPass):
-    """The `sparsity` of all weights (0 to 1) that are smallest in magnitude become zero: in each tensor (scope=layer), or over
-    the whole model (scope=global), where tensors with small weights lose more. Gather tables and small weights stay."""
+    """Set the given share of weights that are smallest in magnitude to zero.
+
+    `sparsity`: the share, 0 to 1, of each tensor (scope=layer) or of the whole model (scope=global), where tensors with
+    small weights lose more. Gather tables and tensors with less than `min_elements` stay.
+    """
 
     max_error: float = 0.05
     sparsity: float = 0.5

@@ -17,8 +17,11 @@ STEPS = 100
 
 @dataclass(frozen=True)
 class ShareWeights(LossyPass):
-    """The elements of a weight become the nearest of 2^bits values, found by k-means over the tensor. Stored are the indices, of
-    `bits` bits each, and the values: `optc.Codebook` (compiler/ops.py). Needs opset 11; small weights stay."""
+    """Let the elements of a weight be the nearest of 2^bits values, found by k-means over the tensor.
+
+    Stored are the indices, of `bits` bits each, and the values: `optc.Codebook` (compiler/ops.py). Needs opset 11; weights
+    with less than `min_elements` stay.
+    """
 
     max_error: float = 0.05
     bits: int = 5

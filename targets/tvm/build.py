@@ -42,6 +42,7 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
         "inputs": [list(item) for item in lowered.inputs],
         "outputs": lowered.outputs,
         "weights": list(lowered.weights),
+        "work": lowered.work,
     }
     return Artifact({library: link(executable.mod)}, lowered.weights, program, (*lowered.notes, *notes))
 

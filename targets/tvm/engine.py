@@ -1,7 +1,7 @@
 """A compiled library at work, with TVM's runtime library alone: neither the compiler nor `import tvm` is needed.
 
 Threads. A Relax virtual machine must not be shared by two callers, and TVM's worker pool belongs to the calling thread.
-So a call checks a machine out of a small stock, `threads` bounds the calls in flight, and the calling thread's pool is
+So a call takes one of `threads` machines, which bounds the calls in flight, and the calling thread's pool is
 sized before the call: all `threads` when it is alone, one where others run beside it, which keeps the running threads
 within the bound and serves many callers at the rate of as many single-threaded engines.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import queue
 import threading
 from collections.abc import Mapping
 from functools import cache
@@ -26,6 +27,8 @@ Array = npt.NDArray[Any]
 
 _CPU, _POOLED = 1, 2  # DLPack's device type; the runtime's allocator that keeps freed blocks for the next call
 _AFFINITY_NONE = -2  # any mode that takes its worker count from the list; nothing is pinned, see _runtime
+_WORTHWHILE = 5_000_000  # multiply-adds: below about 50 µs of work, waking other threads costs more than they do
+_USUAL = 16  # a caller's pool has as many workers as cores up to this, or what its first engine asks for
 _SPINS = "4000"  # yields before an idle worker sleeps: about a millisecond, longer than any gap between two kernels
 
 
@@ -52,6 +55,10 @@ def _tensor(ffi: Any, array: Array) -> Any:
     return ffi.from_dlpack(array)
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class _Threads(threading.local):
     """How many workers the calling thread's pool was told to use, by any engine; 0 before the first call."""
 
@@ -71,13 +78,14 @@ class TvmEngine:
         self._arrays = [np.ascontiguousarray(weights[name]) for name in program["weights"]]  # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, np.dtype(dtype)) for name, dtype in program["inputs"]]
+        self._work: int = program["work"]
         self._outputs: list[str] = list(program["outputs"])
         self._configure = self._ffi.get_global_func("runtime.config_threadpool")
         self._total = max(1, threads)
-        self._slots = threading.Semaphore(self._total)
-        self._lock = threading.Lock()
-        self._callers = 0
-        self._idle: list[Any] = [self._machine()]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # machines nobody uses; None stands for one to be made
+        self._idle.put(self._machine())
+        for _ in range(self._total - 1):
+            self._idle.put(None)
 
     def _machine(self) -> Any:
         machine = self._module["vm_load_executable"]()
@@ -85,45 +93,35 @@ class TvmEngine:
         return machine["main"]
 
     def _use(self, count: int) -> None:
-        """Size the calling thread's pool. The runtime fixes its greatest size when the thread first calls."""
+        """Size the calling thread's pool. Its greatest size is fixed when the thread first calls any engine; what is not used sleeps."""
         if _threads.used == count:
             return
-        if count > _threads.pool:
-            if _threads.pool == 0:
-                self._configure(_AFFINITY_NONE, self._total, ["0"] * self._total)
-                _threads.pool = _threads.used = self._total
-            count = min(count, _threads.pool)
-        if _threads.used != count:
-            self._configure(_AFFINITY_NONE, count, ["0"] * count)
-            _threads.used = count
+        if _threads.pool == 0:
+            _threads.pool = max(self._total, min(_cores(), _USUAL))
+            self._configure(_AFFINITY_NONE, _threads.pool, ["0"] * _threads.pool)
+        _threads.used = count
+        count = min(count, _threads.pool)
+        self._configure(_AFFINITY_NONE, count, ["0"] * count)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for validated feeds. Feeds are read in place where they are contiguous."""
-        args = []
+        args, elements = [], 0
         for name, dtype in self._inputs:
             feed = feeds[name]
             if feed.dtype != dtype or not feed.flags.c_contiguous:
                 feed = np.array(feed, dtype, order="C")
             else:  # the same memory with plain strides: NumPy leaves any stride where an extent is 1
                 feed = np.ndarray(feed.shape, dtype, feed)
+            elements += feed.size
             args.append(feed if feed.flags.writeable else _tensor(self._ffi, feed))
-        with self._lock:
-            self._callers += 1
-            alone = self._callers == 1
-        self._slots.acquire()
+        main = self._idle.get()
         try:
-            self._use(self._total if alone else 1)
-            try:
-                main = self._idle.pop()
-            except IndexError:
+            if main is None:
                 main = self._machine()
-            try:
-                result = main(*args, *self._weights)
-            finally:
-                self._idle.append(main)
+            alone = self._idle.qsize() == self._total - 1
+            self._use(self._total if alone and elements * self._work >= _WORTHWHILE else 1)
+            result = main(*args, *self._weights)
         finally:
-            self._slots.release()
-            with self._lock:
-                self._callers -= 1
+            self._idle.put(main)
         tensors = [result] if len(self._outputs) == 1 else result
         return {name: np.from_dlpack(tensor) for name, tensor in zip(self._outputs, tensors, strict=True)}

@@ -15,6 +15,8 @@ _MIB = 1024 * _KIB
 
 # Linux cpuinfo flag -> LLVM feature, for what code generation can use beyond a micro-architecture level.
 _X86_FLAGS = {
+    "sse4_2": "sse4.2",
+    "popcnt": "popcnt",
     "avx": "avx",
     "avx2": "avx2",
     "fma": "fma",
@@ -94,6 +96,8 @@ _NAMED = {
     )
 }
 
+_LEVELS = tuple(_NAMED[f"x86-64{level}"] for level in ("-v4", "-v3", "-v2", ""))  # best first
+
 
 def names() -> tuple[str, ...]:
     """The machines `named` knows."""
@@ -125,9 +129,9 @@ def host() -> Machine:
         base = _machine("generic", 128, 32, found | {"neon"}, arch)
     else:
         found = frozenset(llvm for flag, llvm in _X86_FLAGS.items() if flag in flags)
-        level = next((name for name, needed in (("x86-64-v4", _V4), ("x86-64-v3", _V3)) if needed - _V2 <= found), "x86-64")
-        usable = found if level == "x86-64-v4" else frozenset(f for f in found if not f.startswith(("avx512", "amx")))
-        base = replace(_NAMED[level], features=_NAMED[level].features | usable if level != "x86-64" else frozenset())
+        level = next(machine for machine in _LEVELS if machine.features <= found)
+        newer = found - _NAMED["x86-64-v4"].features if level.vector_bits == 512 else frozenset()
+        base = replace(level, features=level.features | newer)
     return replace(base, cores=cores, l1=caches.get(1, base.l1), l2=caches.get(2, base.l2), l3=caches.get(3, base.l3))
 
 

@@ -116,7 +116,9 @@ def clip(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """
     dtype = ctx.dtype(inputs[0])
     if ctx.opset < 11:
-        given: list[Operand] = [np.array(node.attributes[b].value, dtype) if b in node.attributes else None for b in ("min", "max")]
+        given: list[Operand] = [
+            np.array(node.attributes[b].value, dtype) if b in node.attributes else None for b in ("min", "max")
+        ]
     else:
         given = [inputs[i] if len(inputs) > i else None for i in (1, 2)]
     limits = ml_dtypes.finfo(dtype) if "float" in dtype else np.iinfo(dtype)

@@ -30,11 +30,15 @@ def at_most(x: Any, high: Any) -> Any:
 
 def maximum(a: Any, b: Any) -> Any:
     """NaN if either is."""
-    return tirx.Select(tirx.isnan(a), a, tirx.Select(a <= b, b, tirx.Select(tirx.isnan(b), b, a))) if is_float(a) else tirx.max(a, b)
+    return (
+        tirx.Select(tirx.isnan(a), a, tirx.Select(a <= b, b, tirx.Select(tirx.isnan(b), b, a))) if is_float(a) else tirx.max(a, b)
+    )
 
 
 def minimum(a: Any, b: Any) -> Any:
-    return tirx.Select(tirx.isnan(a), a, tirx.Select(a >= b, b, tirx.Select(tirx.isnan(b), b, a))) if is_float(a) else tirx.min(a, b)
+    return (
+        tirx.Select(tirx.isnan(a), a, tirx.Select(a >= b, b, tirx.Select(tirx.isnan(b), b, a))) if is_float(a) else tirx.min(a, b)
+    )
 
 
 def divide(a: Any, b: Any) -> Any:

@@ -41,6 +41,7 @@ class Lowered:
     inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype
     outputs: list[str]
     weights: dict[str, ir.Array]  # in the order of the parameters
+    work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
     notes: list[str] = field(default_factory=list)
 
@@ -67,6 +68,7 @@ class Lowering:
         self._dims: dict[str, Any] = {}
         self._computed: list[tuple[Dim, Any]] = []  # see opaque
         self._meaning: dict[Any, Any] = {}  # a computed dimension's variable -> its expression of the inputs' dimensions
+        self._work = 0
         self._parameters: dict[str, Any] = {}  # digest of a weight -> its variable
         self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
 
@@ -94,7 +96,9 @@ class Lowering:
         module = self.builder.get()
         module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
         inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in feeds]
-        return Lowered(module, inputs, names, self.weights, [(e, v) for v, e in self._meaning.items()], self.notes)
+        return Lowered(
+            module, inputs, names, self.weights, self._intensity(feeds), [(e, v) for v, e in self._meaning.items()], self.notes
+        )
 
     def _type(self, value: ir.Value) -> Any:
         if value.shape is None:
@@ -173,7 +177,13 @@ class Lowering:
     def te(self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None, **known: Any) -> Any:
         """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own."""
         attrs = {} if pattern is None else {"op_pattern": pattern}
-        return self.builder.emit_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
+        result = self.builder.emit_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
+        self.count(result, 8)  # what moving an element through memory takes
+        return result
+
+    def count(self, result: Any, depth: int) -> None:
+        """Note that an element of the result takes `depth` multiply-adds."""
+        self._work += depth * self._typical(self.shape(result))
 
     def tensor(self, operand: Operand, dtype: str | None = None) -> Any:
         """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""
@@ -187,6 +197,25 @@ class Lowering:
         if is_constant(operand):
             return self.weight(operand)
         return operand
+
+    def _typical(self, dims: Sequence[Dim]) -> int:
+        """How many elements, where a batch is 1 and other dimensions known only at run time are 64."""
+        total = 1
+        for dim in dims:
+            if isinstance(dim, int):
+                total *= dim
+                continue
+            expr = self._meaning.get(dim, dim)
+            sizes = {var: tirx.IntImm("int64", 1 if i == 0 else 64) for i, var in enumerate(self._dims.values())}
+            found = self.simplify(
+                tvm_ffi.structural_map(expr, (tvm.ir.Var, lambda v, sizes=sizes: sizes.get(v, v)), order="post")
+            )
+            total *= max(found, 1) if isinstance(found, int) else 64
+        return total
+
+    def _intensity(self, feeds: Sequence[ir.Value]) -> int:
+        elements = sum(self._typical(self.shape(self._values[value])) for value in feeds)
+        return self._work // max(elements, 1)
 
     def weight(self, array: ir.Array) -> Any:
         array = np.ascontiguousarray(array).reshape(array.shape)

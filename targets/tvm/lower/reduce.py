@@ -8,6 +8,7 @@ from typing import Any
 from tvm import relax, te, tirx
 
 from optc.compiler import ir
+from optc.targets.tvm import compute as kernels
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
@@ -128,6 +129,9 @@ def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     if ctx.opset < 13 and axis != len(own) - 1:
         operand, axis = ctx.reshape(operand, [ctx.opaque(product(own[:axis])), ctx.opaque(product(own[axis:]))]), 1
     log = node.op_type == "LogSoftmax"
+    if not log and dtype == "float32" and axis == len(ctx.shape(operand)) - 1:
+        x = ctx.tensor(operand)
+        return ctx.reshape(ctx.te("softmax", kernels.softmax(ctx.machine, ctx.shape(operand)).compute, x), own)
 
     def compute(x: Any) -> Any:
         def row(*at: Any) -> tuple[Any, ...]:

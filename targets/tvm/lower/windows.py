@@ -22,7 +22,10 @@ def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, spatial: Sequ
     weights = [ctx.weight(w) for w in kernel.weights]
     sizes = [] if kernel.extents is None else [ctx.opaque(e) for e in kernel.extents(spatial)]
     known = {} if all(isinstance(e, int) for e in sizes) else {"extents": sizes}
-    return ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE, **known)
+    result = ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE, **known)
+    if kernel.weights:
+        ctx.count(result, kernel.weights[0].size // ctx.shape(result)[-1])
+    return result
 
 
 def _attributes(ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: Sequence[int]) -> dict[str, Any]:

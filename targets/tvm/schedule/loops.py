@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 
 from optc.targets.tvm.machine import Machine
-from optc.targets.tvm.schedule.blocks import Block, Loop, extent, mentions, shape
+from optc.targets.tvm.schedule.blocks import Block, Loop, annotation, extent, mentions, shape
 
 PARALLEL_WORK = 30_000  # multiply-adds a lane below which waking a thread costs more than it saves
 PARALLEL_ELEMENTS = 1 << 16  # the same for a pass over memory
@@ -27,6 +27,9 @@ def product(values: Sequence[int]) -> int:
 
 def vector_width(schedule: Schedule, block: Block, machine: Machine) -> int:
     """The widest vector along the innermost loop that needs no mask: it divides the extent and every bound tested inside."""
+    promised = annotation(schedule, block, "optc.lanes")
+    if promised is not None:
+        return int(promised)
     loops = schedule.get_loops(block)
     inner = extent(schedule, loops[-1]) if loops else None
     if inner is None:

@@ -9,6 +9,7 @@ from tvm.s_tir import Schedule, ScheduleError
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import (
     Block,
+    Loop,
     annotation,
     blocks,
     extent,
@@ -85,20 +86,26 @@ def _rows(schedule: Schedule, reductions: list[Block], last: Block, machine: Mac
     apart = [b for b in reductions if annotation(schedule, b, "optc.lanes") is not None]
     partial = [_split_lanes(schedule, b, machine) for b in reductions if not any(same(schedule, b, a) for a in apart)]
     loops = schedule.get_loops(last)
-    fused = spread(schedule, loops[:common], loops)
-    row = fused if fused is not None else loops[common - 1]
+    outer = loops[:common]
+    together = _divisible(schedule, outer)
+    fused = spread(schedule, outer[:together], loops)
+    row = fused if fused is not None and together == common else outer[-1]
     for block in reversed([b for b in blocks(schedule) if not same(schedule, b, last)]):
         schedule.compute_at(block, row, preserve_unit_loops=any(same(schedule, block, a) for a in apart))
     for block in blocks(schedule):
-        if annotation(schedule, block, "optc.stage") is not None:
-            schedule.fuse(*schedule.get_loops(block)[-2:])  # a guarded copy: LLVM masks it
-        elif is_spatial(schedule, block):
+        if is_spatial(schedule, block):
             vectorize_inner(schedule, block, machine)
     for block in [*apart, *(b for b in partial if b is not None)]:
         *_, lane, over = schedule.get_loops(block)  # the order compute_at leaves
         schedule.reorder(over, lane)
         schedule.vectorize(lane)
         schedule.decompose_reduction(block, over)
+
+
+def _divisible(schedule: Schedule, loops: list[Loop]) -> int:
+    """How many of the loops can be fused so that TVM still sees which row an index is: with one symbolic extent at most."""
+    open_extents = [i for i, loop in enumerate(loops) if extent(schedule, loop) is None]
+    return open_extents[1] if len(open_extents) > 1 else len(loops)
 
 
 def _common_axes(schedule: Schedule, block: Block, last: Block) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from tvm import te
 
-from optc.targets.tvm.compute import Kernel, average_pool, conv2d, gemm, global_average_pool, max_pool
+from optc.targets.tvm.compute import Kernel, average_pool, conv2d, gemm, global_average_pool, max_pool, softmax
 from optc.targets.tvm.machine import Machine, host, named
 from optc.targets.tvm.schedule import PASS_CONFIG, schedule_module
 
@@ -34,7 +34,7 @@ def check(
     others: Sequence[Array] = (),
 ) -> None:
     """Build the kernel for x's shape (axes in `symbolic` known only at run time), schedule, compile, run, compare."""
-    shape = [tvm.tirx.Var(f"d{i}", "int64") if i in symbolic else e for i, e in enumerate(x.shape)]
+    shape = [tvm.tirx.Var(f"d{i}", "int64") if i in symbolic else tvm.tirx.const(e, "int64") for i, e in enumerate(x.shape)]
     kernel = make(shape)
     inputs = [te.placeholder(shape, "float32", "x")]
     inputs += [te.placeholder(w.shape, "float32", f"w{i}") for i, w in enumerate(kernel.weights)]
@@ -254,6 +254,23 @@ def test_average_pool(window: dict[str, Any], count: int, ceil_mode: bool, inclu
 def test_global_average_pool(count: int, symbolic: tuple[int, ...]) -> None:
     x = normal(2, 5, 7, count)
     check(x.mean((1, 2), keepdims=True), lambda s: global_average_pool(HOST, s), x, symbolic=symbolic)
+
+
+@few
+@given(st.integers(1, 3), extents, st.sampled_from([1, 4, 16, 19, 40, 64]), machines, st.sampled_from([(), (0,), (0, 1, 2)]))
+def test_softmax(batch: int, rows: int, extent: int, machine: Machine, symbolic: tuple[int, ...]) -> None:
+    x = 3 * normal(batch, rows, extent)
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    check(powers / powers.sum(-1, keepdims=True), lambda s: softmax(machine, s), x, machine=machine, symbolic=symbolic)
+
+
+def test_softmax_of_masked_and_of_broken_rows() -> None:
+    x = np.zeros((4, 19), "float32")
+    x[0, 5:], x[1, 3], x[2, 3] = -np.inf, np.nan, np.inf
+    expected = np.full((4, 19), 1 / 19, "float32")
+    expected[0] = np.where(np.arange(19) < 5, 0.2, 0)
+    expected[1], expected[2] = np.nan, np.nan
+    check(expected, lambda s: softmax(HOST, s), x)
 
 
 def test_equal_layers_give_equal_functions() -> None:

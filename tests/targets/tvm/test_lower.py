@@ -98,7 +98,9 @@ def test_binary_operators_broadcast(tmp_path: Path) -> None:
 
 
 def test_max_and_min_are_nan_if_either_is(tmp_path: Path) -> None:
-    model = Compiled("g (float[N, C] a, float[N, C] b) => (float[N, C] x, float[N, C] y) { x = Max(a, b)\n y = Min(a, b) }", tmp_path)
+    model = Compiled(
+        "g (float[N, C] a, float[N, C] b) => (float[N, C] x, float[N, C] y) { x = Max(a, b)\n y = Min(a, b) }", tmp_path
+    )
     model.check(a=SPECIAL, b=np.ones_like(SPECIAL))
     model.check(a=np.ones_like(SPECIAL), b=SPECIAL)
 
@@ -277,7 +279,9 @@ def test_quantization_rounds_half_to_even_and_saturates(tmp_path: Path) -> None:
 
 
 def test_what_the_table_lacks_is_reported(tmp_path: Path) -> None:
-    fallback = Compiled("g (float[3, 4] x) => (float[3, 4] y) { k = Constant <value = int64 {0}> () \n y = Trilu(x, k) }", tmp_path)
+    fallback = Compiled(
+        "g (float[3, 4] x) => (float[3, 4] y) { k = Constant <value = int64 {0}> () \n y = Trilu(x, k) }", tmp_path
+    )
     assert any("Trilu" in note and "TVM's ONNX frontend" in note for note in fallback.artifact.notes)
     fallback.check(x=_floats(3, 4))
 
