@@ -114,7 +114,7 @@ def ours(layer: Layer, threads: int, symbolic: bool) -> tuple[Any, Array]:
 
     from optc.targets.tvm.compute import conv2d
     from optc.targets.tvm.machine import host
-    from optc.targets.tvm.schedule import PASS_CONFIG, schedule_module
+    from optc.targets.tvm.schedule import schedule_module
 
     machine = host()
     image, weight, bias = data(layer)
@@ -127,7 +127,7 @@ def ours(layer: Layer, threads: int, symbolic: bool) -> tuple[Any, Array]:
     result = kernel.compute(*inputs)
     relu = te.compute(result.shape, lambda *i: te.max(result[i], 0.0), name="relu")
     mod, _ = schedule_module(tvm.IRModule({"main": te.create_prim_func([*inputs, relu])}), machine)
-    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+    with tvm.transform.PassContext(opt_level=3):
         main = tvm.tirx.build(mod, target=tvm.target.Target(machine.tvm_target(threads)))["main"]
     size = [(e + 2 * p - layer.kernel) // layer.stride + 1 for e, p in zip((layer.h, layer.w), layer.pads, strict=False)]
     out = tvm.runtime.tensor(np.zeros((1, *size, layer.outs), "float32"))

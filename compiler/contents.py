@@ -14,6 +14,9 @@ from optc.compiler import ir, symbolic
 
 SMALL = 64
 """Larger tensors are data, not shapes."""
+INTEGERS = frozenset(
+    ir.DataType[name] for name in ("BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
+)
 DEPTH = 64
 """How far back shape arithmetic is followed."""
 
@@ -64,7 +67,7 @@ class Contents:
     def _find(self, value: ir.Value) -> Array | None:
         held = ir.const_tensor(value)
         if held is not None:
-            return _objects(held.numpy()) if held.size <= SMALL and held.dtype.bitwidth >= 8 else None
+            return _objects(held.numpy()) if held.size <= SMALL and held.dtype in INTEGERS else None
         node = value.producer()
         if node is None or node.domain not in ("", "ai.onnx") or node.op_type not in RULES:
             return None

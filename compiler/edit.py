@@ -28,6 +28,7 @@ class Refusal:
     node: str
     op_type: str
     reason: str
+    near: bool
 
 
 class Editor:
@@ -56,9 +57,9 @@ class Editor:
         self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node)))
         return True
 
-    def refuse(self, node: ir.Node, rule: str, reason: str) -> None:
-        """Note why a rule did not apply at a node where it nearly did (shown by `optc explain`)."""
-        self.refusals.append(Refusal(self.owner, rule, node.name or "", node.op_type, reason))
+    def refuse(self, node: ir.Node, rule: str, reason: str, *, near: bool = True) -> None:
+        """Note why a rule did not apply at a node (shown by `optc explain`); `near`: it nearly did."""
+        self.refusals.append(Refusal(self.owner, rule, node.name or "", node.op_type, reason, near))
 
     @property
     def graph(self) -> ir.Graph:
@@ -201,11 +202,12 @@ class Editor:
             self.rename(old, self.fresh(f"{name}_replaced"))
             self.rename(new, name)
 
-    def rename(self, value: ir.Value, name: str) -> None:
-        before = value.name
-        value.name = name
+    def rename(self, named: ir.Value | ir.Node, name: str) -> None:
+        """Give a value or node a name that is free, or becomes free with this rewrite."""
+        before = named.name
+        named.name = name
         self._names.add(name)
-        self._did(lambda: setattr(value, "name", before))
+        self._did(lambda: setattr(named, "name", before))
 
     def initializer(self, array: ir.Array, hint: str, graph: ir.Graph | None = None) -> ir.Value:
         """A new initializer of the main graph (or of `graph`), under a fresh name."""

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 TOLERANCE = 1e-4
 """Largest relative error that REASSOCIATED allows (onnxruntime's own optimizations: 6e-7 to 5e-5 on real models)."""
 
+HALF_ULPS = 2
+"""An output in float16 or bfloat16 cannot be nearer than its rounding: there REASSOCIATED allows this many epsilons."""
+
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]
 
@@ -34,17 +37,25 @@ class Numerics(Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The worst output of a comparison: `error` is relative; `problem` says what no error can express (NaN, shape)."""
+    """The worst output of a comparison: `error` is relative; `problem` says what no error can express (NaN, shape).
+
+    `rounding` is the error that the output's own dtype makes unavoidable, 0 from float32 on.
+    """
 
     output: str
     error: float
     l2: float
     problem: str = ""
+    rounding: float = 0.0
+
+    @property
+    def _badness(self) -> tuple[bool, float]:
+        return bool(self.problem), self.error
 
     def meets(self, numerics: Numerics, tolerance: float = TOLERANCE) -> bool:
         if self.problem:
             return False
-        return self.error == 0.0 if numerics is Numerics.BITWISE else self.error <= tolerance
+        return self.error == 0.0 if numerics is Numerics.BITWISE else self.error <= max(tolerance, self.rounding)
 
     def __str__(self) -> str:
         return f"output '{self.output}': {self.problem or f'relative error {self.error:.2e}'}"
@@ -55,7 +66,7 @@ def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> Comparis
     worst = Comparison("", 0.0, 0.0)
     for name in reference[0] if reference else ():
         found = _compare_output(name, [r[name] for r in reference], [a.get(name) for a in actual])
-        if (bool(found.problem), found.error) > (bool(worst.problem), worst.error) or not worst.output:
+        if not worst.output or found._badness > worst._badness:
             worst = found
     return worst
 
@@ -82,7 +93,13 @@ def _compare_output(name: str, reference: list[Array], actual: list[Array | None
         if x.size:
             scale, difference = max(scale, float(np.abs(x).max())), max(difference, float(np.abs(x - y).max()))
             square, square_difference = square + float(x @ x), square_difference + float((x - y) @ (x - y))
-    return Comparison(name, _ratio(difference, scale), float(np.sqrt(_ratio(square_difference, square))))
+    l2 = float(np.sqrt(_ratio(square_difference, square)))
+    return Comparison(name, _ratio(difference, scale), l2, rounding=_rounding(reference[0].dtype))
+
+
+def _rounding(dtype: np.dtype[Any]) -> float:
+    mantissa = {"float16": 10, "bfloat16": 7}.get(dtype.name)
+    return 0.0 if mantissa is None else HALF_ULPS * 2.0**-mantissa
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -117,4 +117,6 @@ def expand(model: ir.Model) -> None:
     if model.functions:
         onnx_ir.passes.common.InlinePass()(model)
         model.functions.clear()
+        onnx_ir.passes.common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        onnx_ir.passes.common.DeduplicateInitializersPass()(model)  # every copy of a definition has the same constants
     model.opset_imports.pop(ir.DOMAIN, None)

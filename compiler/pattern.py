@@ -126,13 +126,14 @@ class Match:
 
 
 class Matcher:
-    """Matches one pattern at root nodes. `reason` says why the last attempt failed, at the deepest place it reached."""
+    """Matches one pattern at root nodes. `reason` says why the last attempt failed where it got furthest, and `near`
+    whether that was a near miss: more than the root node had matched."""
 
     def __init__(self, pattern: tuple[Output, ...], opset: int) -> None:
         self.pattern = pattern
         self.variables = tuple(v for o in pattern for v in _variables(o))
         self._opset = opset
-        self._depth = -1
+        self._reached = (0, -1)
         self._why: tuple[str, tuple[Any, ...]] = ("", ())
 
     @property
@@ -146,9 +147,13 @@ class Matcher:
         template, parts = self._why
         return template.format(*(_words(p) for p in parts))
 
+    @property
+    def near(self) -> bool:
+        return self._reached[0] > 1
+
     def match(self, node: ir.Node) -> Iterator[Match]:
         """Every way in which the pattern matches with its first output's node at `node`."""
-        self._depth, self._why = -1, ("", ())
+        self._reached, self._why = (0, -1), ("", ())
         for found in self._node(self.pattern[0].node, node, Match(), 0):
             found.roots.append(node.outputs[self.pattern[0].index])
             yield from self._other_roots(1, found)
@@ -177,6 +182,7 @@ class Matcher:
                         yield found
                     else:
                         self._fail(
+                            found,
                             depth,
                             "{} stands twice and is two different values: {} and {}",
                             pattern.name,
@@ -184,9 +190,9 @@ class Matcher:
                             value,
                         )
                 elif value is None and not pattern.optional:
-                    self._fail(depth, "input {} is absent", pattern.name)
+                    self._fail(found, depth, "input {} is absent", pattern.name)
                 elif pattern.const and value is not None and ir.const_tensor(value) is None:
-                    self._fail(depth, "{} (as {}) is not a constant", value, pattern.name)
+                    self._fail(found, depth, "{} (as {}) is not a constant", value, pattern.name)
                 else:
                     found = found.copy()
                     found.values[pattern.name] = value
@@ -195,30 +201,30 @@ class Matcher:
                 if _equals(ir.const(value), pattern.value):
                     yield found
                 else:
-                    self._fail(depth, "{} is not the constant {}", value, pattern.value)
+                    self._fail(found, depth, "{} is not the constant {}", value, pattern.value)
             case AnyOf():
                 for alternative in pattern.alternatives:
                     yield from self._value(alternative, value, found, depth)
             case Output():
                 producer = value.producer() if value is not None else None
                 if producer is None:
-                    self._fail(depth, "{} is not computed by {}", value, pattern.node.op_type)
+                    self._fail(found, depth, "{} is not computed by {}", value, pattern.node.op_type)
                 elif value is not None and value.index() == pattern.index:
                     yield from self._node(pattern.node, producer, found, depth)
 
     def _node(self, pattern: NodePattern, node: ir.Node, found: Match, depth: int) -> Iterator[Match]:
         if node.op_type != pattern.op_type or (node.domain if node.domain != "ai.onnx" else "") != pattern.domain:
-            return self._fail(depth, "{} is not {}", node, pattern.op_type)
+            return self._fail(found, depth, "{} is not {}", node, pattern.op_type)
         already = found.nodes.get(id(pattern))
         if already is not None and already is not node:
-            return self._fail(depth, "{} stands for two nodes", pattern.op_type)
+            return self._fail(found, depth, "{} stands for two nodes", pattern.op_type)
         for name, expected in pattern.attributes.items():
             if not _same(attribute_or_default(node, name, self._opset), expected):
-                return self._fail(depth, "attribute {} of {} is not {}", name, node, expected)
+                return self._fail(found, depth, "attribute {} of {} is not {}", name, node, expected)
         inputs = [v if v is not None and v.name != "" else None for v in node.inputs]
         inputs += [None] * (len(pattern.inputs) - len(inputs))
         if any(v is not None for v in inputs[len(pattern.inputs) :]):
-            return self._fail(depth, "{} has {} inputs, the pattern has {}", node, len(node.inputs), len(pattern.inputs))
+            return self._fail(found, depth, "{} has {} inputs, the pattern has {}", node, len(node.inputs), len(pattern.inputs))
         found = found.copy()
         found.nodes[id(pattern)] = node
         if pattern.name is not None:
@@ -237,9 +243,10 @@ class Matcher:
         for first in self._value(patterns[0], values[0], found, depth):
             yield from self._inputs(patterns[1:], values[1:], first, depth)
 
-    def _fail(self, depth: int, template: str, *parts: Any) -> None:
-        if depth > self._depth:
-            self._depth, self._why = depth, (template, parts)
+    def _fail(self, found: Match, depth: int, template: str, *parts: Any) -> None:
+        reached = len(found.nodes), depth
+        if reached > self._reached:
+            self._reached, self._why = reached, (template, parts)
 
 
 def attribute_or_default(node: ir.Node, name: str, opset: int) -> Any:

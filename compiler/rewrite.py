@@ -138,7 +138,8 @@ def _first_that_applies(edit: Editor, rules: Sequence[_Compiled], node: ir.Node)
             if not isinstance(result, Refuse):
                 return result
             reason = result.reason
-        edit.refuse(node, compiled.rule.name, reason or compiled.matcher.reason)
+        near = bool(reason) or compiled.matcher.near
+        edit.refuse(node, compiled.rule.name, reason or compiled.matcher.reason, near=near)
     return ()
 
 
@@ -257,6 +258,9 @@ def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], valu
             edit.remove(node)
             inside.remove(node)
     edit.sweep(dict.fromkeys(inputs))
+    heir = values[0].producer() if values[0] is not None else None
+    if heir in made and root.graph is None and heir is not None:  # names stay from pass to pass: the successor inherits it
+        edit.rename(heir, root.name or "")
     if len(match.roots) > 1 and isinstance(graph, ir.Graph):
         try:
             edit.sort(graph)

@@ -11,7 +11,7 @@ import onnx
 import onnx.shape_inference
 
 from optc.compiler import ir, ops, shape_rules, symbolic
-from optc.compiler.contents import SMALL, Contents, dims, known_array
+from optc.compiler.contents import INTEGERS, SMALL, Contents, dims, known_array
 from optc.compiler.edit import Editor
 
 Type = tuple[ir.DataType | None, ir.Shape | None]
@@ -25,6 +25,8 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
     changed = False
     inferred = outputs(node, edit.model.opset_imports, contents or Contents())
     for value, (dtype, shape) in zip(node.outputs, inferred, strict=True):
+        if value.type is not None and not isinstance(value.type, ir.TensorType):
+            continue
         dtype = value.dtype if dtype is None else dtype
         merged = _merge(value, shape)
         if value.is_graph_output() and value.graph is edit.graph and _is_complete(value):
@@ -135,8 +137,8 @@ def _by_onnx(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[
     for value in node.inputs:
         if value is None or not value.name:
             continue
-        if value.dtype is None:
-            return nothing
+        if value.dtype is None or not isinstance(value.type, ir.TensorType):
+            return nothing  # sequences and optionals keep what loading found
         types[value.name] = type_proto(value)
         array = _data(value, contents)
         if array is not None:
@@ -153,7 +155,7 @@ def _data(value: ir.Value, contents: Contents) -> ir.Array | None:
     """Small constants and shapes that are all numbers: shapes, axes, pads, scales."""
     held = ir.const_tensor(value)
     if held is not None:
-        return held.numpy() if held.size <= SMALL and held.dtype.bitwidth >= 8 else None
+        return held.numpy() if held.size <= SMALL and held.dtype in (*INTEGERS, ir.DataType.FLOAT) else None
     content = known_array(contents.of(value)) if value.dtype in (ir.DataType.INT64, ir.DataType.INT32) else None
     return content if content is None or value.dtype is None else content.astype(value.dtype.numpy())
 

@@ -39,7 +39,7 @@ def test_golden(case: str, request: pytest.FixtureRequest) -> None:
         p.run(edit)
     result = printer.text(model)
     if "/trap_" in case:  # what must not happen, and the reasons given
-        result += "".join(f"# {r.op_type} '{r.node}' ({r.rule}): {r.reason}\n" for r in edit.refusals if r.reason)
+        result += "".join(f"# {r.op_type} '{r.node}' ({r.rule}): {r.reason}\n" for r in edit.refusals if r.near and r.reason)
 
     if request.config.getoption("--update-golden"):
         path.write_text(f"=== pipeline\n{pipeline}\n=== input\n{given['input'].strip()}\n=== expected\n{result}")

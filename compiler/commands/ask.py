@@ -55,6 +55,7 @@ def explain(
     node: Annotated[
         str | None, typer.Option("--node", help="Only refusals at nodes whose name holds this.", show_default=False)
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also where only the first operator of a rule was there.")] = False,
     json: Json = False,
 ) -> None:
     """Say why rewrites did not happen where they nearly did."""
@@ -62,7 +63,11 @@ def explain(
     from optc.compiler.recipe import DEFAULT_PASSES
 
     _, report = api.optimized(model, DEFAULT_PASSES if passes is None else passes, api.parse_shapes(shape))
-    found = {(r.owner, r.rule, r.node, r.op_type): r.reason for r in report.refusals if node is None or node in r.node}
+    found = {
+        (r.owner, r.rule, r.node, r.op_type): r.reason
+        for r in report.refusals
+        if (every or r.near) and (node is None or node in r.node)
+    }
     rows = [[*key, reason] for key, reason in found.items() if reason]
     if json:
         emit([dict(zip(("pass", "rule", "node", "operator", "reason"), row, strict=True)) for row in rows])

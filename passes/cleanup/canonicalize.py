@@ -59,7 +59,7 @@ def _swap(op_type: str) -> Rule:
     def rewrite(op: Builder, node: ir.Node) -> Any:
         a, b = node.inputs
         if ir.const_tensor(a) is None or ir.const_tensor(b) is not None:
-            return Refuse("its constant is on the right, or both operands are constants")
+            return None  # it is on the right already, or both are constants
         return getattr(op, op_type)(b, a, **node.attributes)
 
     return Rule(f"constant-right-{op_type.lower()}", pattern, rewrite)

@@ -13,11 +13,16 @@ from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
 from optc.compiler.reference import Reference
+from optc.compiler.shapes import infer_node
 from optc.compiler.symbolic import Dim
 from optc.passes.cleanup.share_subexpressions import RANDOM
 
 COMPACT = frozenset({"DequantizeLinear", "Codebook"})
 """Operators that unpack a weight which is stored small on purpose."""
+
+_TYPES = ("BOOL", "FLOAT16", "FLOAT", "DOUBLE", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
+COMPUTED = frozenset(ir.DataType[name] for name in _TYPES)
+"""What the reference executor gives as arrays."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,16 @@ class FoldConstants(Pass):
             return None
         if all(k is not None for k in known):
             return [k.astype(v.dtype.numpy()) for k, v in zip(known, node.outputs, strict=True) if k is not None and v.dtype]
+        divisor = ir.const(node.inputs[1]) if ir.standard(node, "Div", "Mod") else None
+        if divisor is not None and divisor.dtype.kind in "iu" and not divisor.all():
+            edit.refuse(node, self.name, "it divides by zero")
+            return None
+        if any(v.dtype is None for v in node.outputs):
+            infer_node(edit, node, contents)
+        for v in node.outputs:
+            if not isinstance(v.type, ir.TensorType) or v.dtype not in COMPUTED:
+                edit.refuse(node, self.name, f"results of type {v.type} are not computed")
+                return None
         try:
             results = Reference(_alone(edit.model, node), threads=1).run({})
         except UserError as error:

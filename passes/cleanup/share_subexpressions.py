@@ -89,5 +89,7 @@ def _key(node: ir.Node, edit: Editor) -> Any:
 def _attribute(attr: ir.Attr) -> tuple[str, str]:
     if attr.type == ir.AttributeType.TENSOR:
         held = attr.as_tensor()
+        if held.dtype == ir.DataType.STRING:
+            return "strings", f"{tuple(held.shape)} {held.numpy().tolist()}"
         return "tensor", f"{held.dtype} {tuple(held.shape)} {hashlib.sha256(held.tobytes()).hexdigest()}"
     return attr.type.name, repr(attr.value)

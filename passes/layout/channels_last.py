@@ -39,6 +39,8 @@ _ELEMENTWISE = frozenset(
     }
 )  # fmt: skip
 
+_OWN_ELEMENTWISE = frozenset({"Gelu", "GeluTanh"})  # of the `optc` domain
+
 
 @dataclass(frozen=True)
 class ChannelsLast(Pass):
@@ -76,6 +78,8 @@ class _Layout:
 
     def _rule(self, node: ir.Node) -> Callable[[ir.Node], None] | None:
         """What to do with a node; None: leave it."""
+        if node.domain == ir.DOMAIN and node.op_type in _OWN_ELEMENTWISE:
+            return self._elementwise if self._carries(node) else None
         if not ir.standard(node, node.op_type) or not node.inputs or node.inputs[0] is None:
             return None
         kind, first = node.op_type, node.inputs[0]
@@ -181,7 +185,8 @@ class _Layout:
 
     def _elementwise(self, node: ir.Node) -> None:
         inputs = [None if v is None else self._operand(v, node) for v in node.inputs]
-        self._replace(node, self._made(node.op_type, inputs, node.attributes.values(), node))
+        domain = node.domain if node.domain == ir.DOMAIN else ""
+        self._replace(node, self._made(node.op_type, inputs, node.attributes.values(), node, domain=domain))
 
     def _operand(self, value: ir.Value, node: ir.Node) -> ir.Value:
         """An operand that broadcasts against NHWC as it did against NCHW."""

@@ -19,7 +19,7 @@ from optc.compiler.diagnostics import InternalError, UserError
 from optc.compiler.target import Artifact
 from optc.targets.tvm.alignment import unaligned_inputs
 from optc.targets.tvm.lower import bind, lower
-from optc.targets.tvm.schedule import PASS_CONFIG, schedule_module
+from optc.targets.tvm.schedule import schedule_module
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -32,7 +32,7 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
     lowered = lower(model, machine)
     threads = machine.cores
     target = tvm.target.Target(machine.tvm_target(threads))
-    with target, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+    with target, tvm.transform.PassContext(opt_level=3):
         fused = unaligned_inputs(fuse(lowered.module))
         scheduled, notes = schedule_module(fused, machine)
         executable = relax.build(finish(scheduled, lowered.computed), target, relax_pipeline=None)

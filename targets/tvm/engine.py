@@ -93,7 +93,7 @@ class TvmEngine:
         return machine["main"]
 
     def _use(self, count: int) -> None:
-        """Size the calling thread's pool. Its greatest size is fixed when the thread first calls any engine; what is not used sleeps."""
+        """Size the calling thread's pool. Its greatest size is fixed when the thread first calls any engine; the rest sleeps."""
         if _threads.used == count:
             return
         if _threads.pool == 0:

@@ -62,3 +62,10 @@ def test_a_missing_output_is_a_problem() -> None:
 def test_the_weaker_contract_wins() -> None:
     assert Numerics.BITWISE.weaker(Numerics.REASSOCIATED) is Numerics.REASSOCIATED
     assert Numerics.LOSSY.weaker(Numerics.BITWISE) is Numerics.LOSSY
+
+
+@pytest.mark.parametrize(("dtype", "fine", "wrong"), [("float16", 1e-3, 1e-2), ("float32", 1e-5, 1e-3)])
+def test_half_precision_is_held_to_its_own_rounding(dtype: str, fine: float, wrong: float) -> None:
+    ones = np.ones(2, dtype)
+    assert one(ones, (ones + fine).astype(dtype)).meets(Numerics.REASSOCIATED)
+    assert not one(ones, (ones + wrong).astype(dtype)).meets(Numerics.REASSOCIATED)

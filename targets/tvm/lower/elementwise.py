@@ -121,7 +121,7 @@ def clip(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         ]
     else:
         given = [inputs[i] if len(inputs) > i else None for i in (1, 2)]
-    limits = ml_dtypes.finfo(dtype) if "float" in dtype else np.iinfo(dtype)
+    limits: Any = ml_dtypes.finfo(dtype) if "float" in dtype else np.iinfo(dtype)  # type: ignore[no-untyped-call]
     low, high = (np.array(limit, dtype) if b is None else b for b, limit in zip(given, (limits.min, limits.max), strict=True))
     return elementwise(ctx, "clip", lambda x, a, b: fn.at_most(fn.at_least(x, a), b), inputs[0], low, high)
 

@@ -1,7 +1,5 @@
 """Analytic schedules: a rule looks at a PrimFunc and returns its schedule, or None for one it does not know."""
 
-from typing import Any
-
 import tvm
 from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
@@ -12,11 +10,9 @@ from optc.targets.tvm.schedule.functions import expand
 
 RULES = (tile, depthwise, elementwise, reduction)  # the first that matches is taken
 
-PASS_CONFIG: dict[str, Any] = {}
-
 
 def schedule_module(mod: tvm.IRModule, machine: Machine) -> tuple[tvm.IRModule, tuple[str, ...]]:
-    """Schedule every PrimFunc of the module; returns it with notes naming the functions that were left as they are."""
+    """Schedule every PrimFunc of the module; returns it with a note for each that was left as it is, or nearly."""
     result = mod.clone()
     notes: list[str] = []
     for variable, function in mod.functions.items():
@@ -26,15 +22,17 @@ def schedule_module(mod: tvm.IRModule, machine: Machine) -> tuple[tvm.IRModule, 
 
 
 def _schedule(name: str, function: tirx.PrimFunc, machine: Machine, notes: list[str]) -> tirx.PrimFunc:
+    reasons: list[str] = []
+    scheduled: Schedule | None = None
     for rule in RULES:
-        scheduled: Schedule | None
         try:
             scheduled = rule.apply(function, machine)
         except ScheduleError as error:
-            rule_name = rule.__name__.rpartition(".")[2]
-            notes.append(f"{name}: the rule {rule_name!r} failed: {str(error).strip().splitlines()[-1]}")
+            reasons.append(str(error).strip().splitlines()[-1].removeprefix("Error message: "))
             continue
         if scheduled is not None:
-            return scheduled.mod["main"].with_attrs(dict(function.attrs.items()))
-    notes.append(f"{name}: no schedule rule, left as it is")
-    return function
+            break
+    if scheduled is None or reasons:
+        what = "left as it is" if scheduled is None else "scheduled by a more general rule"
+        notes.append(f"{name}: {what}: {'; '.join(dict.fromkeys(reasons)) or 'no schedule rule matches'}")
+    return function if scheduled is None else scheduled.mod["main"].with_attrs(dict(function.attrs.items()))

@@ -7,11 +7,10 @@ from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import (
     anchor,
     annotation,
-    extent,
     inline_epilogue,
     inline_prologue,
 )
-from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product, schedule_pass
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, likely_work, schedule_pass
 
 KIND = "depthwise"
 
@@ -27,7 +26,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     last, broadcast = inline_epilogue(schedule, acc)
     stages = inline_prologue(schedule, acc)
     loops = schedule.get_loops(acc)
-    work = product([extent(schedule, loop) or 1 for loop in loops])
+    work = likely_work(schedule, loops)
     n, h, q, c, kh, kw = loops
     ho, hi = schedule.split(h, [None, rows])
     qo, qi = schedule.split(q, [None, mr])

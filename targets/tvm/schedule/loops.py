@@ -13,6 +13,10 @@ from optc.targets.tvm.schedule.blocks import Block, Loop, annotation, extent, me
 
 PARALLEL_WORK = 30_000  # multiply-adds a lane below which waking a thread costs more than it saves
 PARALLEL_ELEMENTS = 1 << 16  # the same for a pass over memory
+_BATCH, _SIZE = (
+    3,
+    16,
+)  # what symbolic extents count in PARALLEL_WORK, the outermost and others: the engine keeps small calls to one thread
 _SYMBOLIC = 64  # stands for an extent known only at run time
 NARROWEST = 4  # lanes below which vector code is not worth its shuffles
 
@@ -58,6 +62,13 @@ def vectorize_inner(schedule: Schedule, block: Block, machine: Machine) -> None:
 def elements(schedule: Schedule, loops: Sequence[Loop]) -> int:
     """How often the loops run together, a typical extent standing for a symbolic one."""
     return product([extent(schedule, loop) or _SYMBOLIC for loop in loops])
+
+
+def likely_work(schedule: Schedule, loops: Sequence[Loop]) -> int:
+    """How often the loops run together in a call that is worth several threads."""
+    extents = [extent(schedule, loop) for loop in loops]
+    symbolic = extents.count(None)
+    return product([e for e in extents if e is not None]) * (_BATCH * _SIZE ** (symbolic - 1) if symbolic else 1)
 
 
 def spread(schedule: Schedule, outer: Sequence[Loop], every: Sequence[Loop]) -> Loop | None:

@@ -12,7 +12,7 @@ from optc.targets.tvm.schedule.blocks import (
     inline_prologue,
     shape,
 )
-from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, product, schedule_pass
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, likely_work, product, schedule_pass
 
 KIND = "tile"
 
@@ -30,7 +30,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     loops = schedule.get_loops(acc)
     rank = len(shape(schedule, acc))
     space, reduction = loops[:rank], loops[rank:]
-    work = product([extent(schedule, loop) or 1 for loop in loops])
+    work = likely_work(schedule, loops)
     row, column = space[axis], space[-1]
     others = [loop for i, loop in enumerate(space[:-1]) if i != axis]
     ro, ri = schedule.split(row, [None, mr])

@@ -15,7 +15,7 @@ from tvm import te
 
 from optc.targets.tvm.compute import Kernel, average_pool, conv2d, gemm, global_average_pool, max_pool, softmax
 from optc.targets.tvm.machine import Machine, host, named
-from optc.targets.tvm.schedule import PASS_CONFIG, schedule_module
+from optc.targets.tvm.schedule import schedule_module
 
 Array = np.ndarray[Any, Any]
 HOST = host()
@@ -47,7 +47,7 @@ def check(
         inputs += extra
     scheduled, notes = schedule_module(tvm.IRModule({"main": te.create_prim_func([*inputs, result])}), machine)
     assert notes == ()
-    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+    with tvm.transform.PassContext(opt_level=3):
         main = tvm.tirx.build(scheduled, target=tvm.target.Target(machine.tvm_target(1)))["main"]
     out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
     main(*[tvm.runtime.tensor(np.ascontiguousarray(v)) for v in (x, *kernel.weights, *others)], out)

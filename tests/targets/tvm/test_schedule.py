@@ -10,7 +10,7 @@ from tvm import relax, te, tirx, topi
 
 from optc.targets.tvm.compute import conv2d, global_average_pool
 from optc.targets.tvm.machine import Machine, host, named
-from optc.targets.tvm.schedule import PASS_CONFIG, RULES, schedule_module
+from optc.targets.tvm.schedule import RULES, schedule_module
 
 Array = np.ndarray[Any, Any]
 HOST = host()
@@ -21,7 +21,7 @@ def normal(*shape: int, seed: int = 0) -> Array:
 
 
 def build(mod: tvm.IRModule, machine: Machine = HOST) -> Any:
-    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+    with tvm.transform.PassContext(opt_level=3):
         return tvm.tirx.build(mod, target=tvm.target.Target(machine.tvm_target(1)))
 
 
