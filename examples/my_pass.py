@@ -1,6 +1,6 @@
 """A pass of one's own: x / c -> x * (1 / c). `python examples/my_pass.py MODEL.onnx` runs it and shows what it did.
 
-A package offers it to `optc` by an entry point: `[project.entry-points."optc.passes"]`, `multiply-reciprocal = "my_pass:MultiplyReciprocal"`.
+A package offers it to `optc` by an entry point of the group `optc.passes`: `multiply-reciprocal = "my_pass:MultiplyReciprocal"`.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A target of one's own: it runs the model with onnx's reference evaluator.
 
-A package offers it to `optc` by an entry point: `[project.entry-points."optc.targets"]`, `evaluator = "my_target:Evaluator"`.
+A package offers it to `optc` by an entry point of the group `optc.targets`: `evaluator = "my_target:Evaluator"`.
 """
 
 import sys
