@@ -21,9 +21,9 @@ class Culprit:
     step: Step
 
 
-def find(before: ir.Model, passes: Sequence[Pass], good: Callable[[ir.Model], bool]) -> Culprit:
-    """Search with `good` telling whether a model still means the same. With all rewrites it must be false."""
-    total, _ = _run(before, passes, None)
+def find(before: ir.Model, passes: Sequence[Pass], good: Callable[[ir.Model], bool], limit: int | None = None) -> Culprit:
+    """Search with `good` telling whether a model still means the same. With all rewrites (the first `limit`) it must be false."""
+    total, _ = _run(before, passes, limit)
     low, high = 0, len(total.steps)  # good with `low` rewrites, bad with `high`
     if not high or good(total.model):
         raise InternalError("nothing to bisect: the result is the same with all rewrites as with none")

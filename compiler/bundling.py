@@ -68,9 +68,10 @@ def _key_parts(job: Job, digest: str) -> dict[str, str]:
         "recipe": recipe.to_toml(),
         "machine": json.dumps(asdict(recipe.target.capabilities()), default=sorted),  # sets have no order of their own
         "data": sources.data_digest(recipe.data) if recipe.data else "",
-        "decisions": job.decisions.read_text() if job.decisions else "",
+        "decisions": sources.data_digest(job.decisions) if job.decisions else "",
         "keep-onnx": str(job.keep_onnx),
         "check": job.options.check,
+        "bisect-limit": str(job.options.bisect_limit),
         "tools": repr(_tools()),
         "code": sources.code_digest([type(recipe.target), *map(type, recipe.pipeline)]),
     }
@@ -88,17 +89,20 @@ def _build(job: Job, digest: str, path: Path) -> None:
     before = ir.count_nodes(model)
     inputs_, outputs = ([ValueInfo.of(v) for v in part] for part in (model.graph.inputs, model.graph.outputs))
     pipeline, options = recipe.pipeline, job.options
-    if job.decisions is not None:
-        pipeline, options = decisions.apply(job.decisions, digest, pipeline), replace(options, check="off")
+    taken = decisions.read(job.decisions, digest, pipeline) if job.decisions is not None else None
+    if taken is not None:
+        pipeline, options = decisions.kept(taken, pipeline), replace(options, check="off")
     feeds = samples.read(recipe.data, model) if recipe.data else inputs.generate(model, seed=recipe.seed)
     expected = Reference(model).run_all(feeds)
     report = runner.run(pipeline, model, replace(options, feeds=feeds))
-    lossy = any(o.kept and o.rewrites and isinstance(p, LossyPass) for o, p in zip(report.outcomes, pipeline, strict=True))
+    outcomes = report.outcomes if taken is None else decisions.outcomes(taken, recipe.pipeline, report.outcomes)
+    done = [p for o, p in zip(outcomes, recipe.pipeline, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
+    numerics = runner.contract(done)
     lowered = model.clone()
     target_report = runner.run(Pipeline.parse(recipe.target.pipeline()), lowered, replace(options, feeds=feeds))
     tell(f"building for {recipe.target}")
     artifact = _artifact(recipe.target, lowered, job.options.reproducers)
-    wanted = Reference(model).run_all(feeds) if lossy else expected
+    wanted = Reference(model).run_all(feeds) if numerics is Numerics.LOSSY else expected
     draft = Manifest(
         source_digest=digest,
         pipeline=str(recipe.pipeline),
@@ -106,15 +110,15 @@ def _build(job: Job, digest: str, path: Path) -> None:
         inputs=tuple(inputs_),
         outputs=tuple(outputs),
         contracts={
-            "numerics": (Numerics.LOSSY if lossy else runner.contract(p for p in pipeline)).value,
+            "numerics": numerics.value,
             "tolerance": TOLERANCE,
-            "passes": [asdict(o) | {"seconds": None} for o in (*report.outcomes, *target_report.outcomes)],
+            "passes": [asdict(o) | {"seconds": None} for o in (*outcomes, *target_report.outcomes)],
         },
         nodes={"before": before, "after": ir.count_nodes(model)},
         tools=_tools(),
     )
     records: dict[str, bytes] = {
-        "decisions.json": decisions.to_bytes(digest, recipe.pipeline, report.outcomes),
+        "decisions.json": decisions.to_bytes(digest, outcomes),
         "lineage.json": _json(
             {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(lowered.graph) for n in g}
         ),

@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Outcome
 from optc.compiler.pipeline import Pipeline
 
-FORMAT = "optc decisions 1"
+FORMAT = "optc decisions 2"
 
 
-def to_bytes(source: str, pipeline: Pipeline, outcomes: Sequence[Outcome]) -> bytes:
-    """Which passes of a pipeline were kept for a source model (by its digest)."""
-    rejected = {i for i, o in enumerate(outcomes) if not o.kept}
-    kept = [{"pass": str(p), "kept": i not in rejected} for i, p in enumerate(pipeline)]
-    return (json.dumps({"format": FORMAT, "source": source, "passes": kept}, indent=1) + "\n").encode()
+def to_bytes(source: str, outcomes: Sequence[Outcome]) -> bytes:
+    """What was decided of each pass of a pipeline for a source model (by its digest), and what was measured."""
+    passes = [{"pass": o.text, "kept": o.kept, "reason": o.reason, "error": o.error, "nodes": o.nodes_after} for o in outcomes]
+    return (json.dumps({"format": FORMAT, "source": source, "passes": passes}, indent=1) + "\n").encode()
 
 
-def apply(path: Path, source: str, pipeline: Pipeline) -> Pipeline:
-    """The passes of the pipeline that were kept. Raises UserError where the file was made for another model or pipeline."""
+def read(path: Path, source: str, pipeline: Pipeline) -> list[Mapping[str, Any]]:
+    """What was decided of each pass. Raises UserError where the file was made for another model or pipeline."""
     try:
         held = json.loads(path.read_bytes())
-        taken = [(entry["pass"], bool(entry["kept"])) for entry in held["passes"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if held.get("format") != FORMAT:
+            raise UserError(
+                f"decisions of another format: {held.get('format')}", place=str(path), hint="compile once without them"
+            )
+        taken = [{k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes")} for entry in held["passes"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"not a decisions file: {error}", place=str(path), hint="give a bundle's decisions.json") from error
-    if held.get("format") != FORMAT:
-        raise UserError(f"decisions of another format: {held.get('format')}", place=str(path), hint="compile once without them")
     if held.get("source") != source:
         raise UserError("the decisions were taken for another model", place=str(path), hint="compile once without them")
-    if [name for name, _ in taken] != [str(p) for p in pipeline]:
-        raise UserError("the decisions were taken for another pipeline", place=str(path), lines=[",".join(n for n, _ in taken)])
-    return Pipeline(tuple(p for p, (_, kept) in zip(pipeline, taken, strict=True) if kept))
+    if [d["pass"] for d in taken] != [str(p) for p in pipeline]:
+        raise UserError(
+            "the decisions were taken for another pipeline", place=str(path), lines=[",".join(d["pass"] for d in taken)]
+        )
+    return taken
+
+
+def kept(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Pipeline:
+    """The passes of the pipeline that were kept."""
+    return Pipeline(tuple(p for p, d in zip(pipeline, taken, strict=True) if d["kept"]))
+
+
+def outcomes(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline, ran: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes of the whole pipeline: of what was kept as it ran again, with what was measured then, and the rejections."""
+    rest = iter(ran)
+    return [
+        replace(next(rest), error=d["error"])
+        if d["kept"]
+        else Outcome(p.name, d["pass"], 0, d["nodes"], d["nodes"], 0.0, False, d["reason"], d["error"])
+        for p, d in zip(pipeline, taken, strict=True)
+    ]

@@ -46,7 +46,7 @@ class Editor:
         self.at: ir.Node | None = None  # the node being rewritten, for messages
         self.steps: list[Step] = []
         self.refusals: list[Refusal] = []
-        self._journal: list[Callable[[], object]] = []
+        self._journal: list[tuple[Callable[[], object], bool]] = []
         self._names = ir.used_names(model.graph)
 
     def step(self, node: ir.Node) -> bool:
@@ -75,10 +75,14 @@ class Editor:
     def rollback(self, mark: int) -> None:
         """Undo every edit made since the mark, newest first."""
         while len(self._journal) > mark:
-            self._journal.pop()()
+            self._journal.pop()[0]()
 
-    def _did(self, undo: Callable[[], object]) -> None:
-        self._journal.append(undo)
+    def changed_since(self, mark: int) -> bool:
+        """Whether what the model computes may have changed since the mark; types, names and initializers alone do not change it."""
+        return any(program for _, program in self._journal[mark:])
+
+    def _did(self, undo: Callable[[], object], program: bool = False) -> None:
+        self._journal.append((undo, program))
 
     def fresh(self, hint: str) -> str:
         """A name that no value or node has: the hint itself, or the hint with the smallest free number."""
@@ -119,11 +123,11 @@ class Editor:
         """Insert nodes, in order, before a node of a graph."""
         graph = _graph_of(anchor)
         graph.insert_before(anchor, nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)))
+        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
 
     def append(self, graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
         graph.extend(nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)))
+        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
 
     def remove(self, node: ir.Node) -> None:
         """Remove a node none of whose outputs is used; its bodies stop using what they captured."""
@@ -143,7 +147,7 @@ class Editor:
             else:
                 graph.insert_before(follower, node)
 
-        self._did(undo)
+        self._did(undo, program=True)
 
     def sweep(self, values: Iterable[ir.Value | None]) -> None:
         """Remove what computes or holds these values where nothing uses them, and what only that used in turn."""
@@ -181,13 +185,13 @@ class Editor:
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         before = node.inputs[index]
         node.replace_input_with(index, value)
-        self._did(lambda: node.replace_input_with(index, before))
+        self._did(lambda: node.replace_input_with(index, before), program=True)
 
     def set_output(self, graph: ir.Graph, index: int, value: ir.Value) -> None:
         """Make `value` the graph's output at `index`. The caller keeps the interface: see `replace`."""
         before = graph.outputs[index]
         graph.outputs[index] = value
-        self._did(lambda: graph.outputs.__setitem__(index, before))
+        self._did(lambda: graph.outputs.__setitem__(index, before), program=True)
 
     def replace(self, old: ir.Value, new: ir.Value) -> None:
         """Let every use of `old` use `new`. Where `old` is a graph output, `new` must be free to take over its name."""
@@ -230,7 +234,7 @@ class Editor:
     def set_attribute(self, node: ir.Node, name: str, attr: ir.Attr | None) -> None:
         before = node.attributes.get(name)
         _put(node, name, attr)
-        self._did(lambda: _put(node, name, before))
+        self._did(lambda: _put(node, name, before), program=True)
 
     def set_type(self, value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
         """Record what was learnt of a value. Not a change of the program: never done to graph inputs and outputs."""

@@ -36,7 +36,7 @@ class Instrument:
         """Called before a pass runs."""
 
     def after(self, p: Pass, edit: Editor, outcome: Outcome) -> None:
-        """Called when a pass has run and was judged."""
+        """Called when a pass has run, and once more, with `kept` false, where its group was compared and it was rolled back."""
 
 
 @dataclass

@@ -124,6 +124,8 @@ def convert(value: Any, hint: Any) -> Any:
         if str(value).lower() not in ("true", "false"):
             raise ValueError(f"expected true or false, found '{value}'")
         return str(value).lower() == "true"
+    if hint is int and isinstance(value, bool | float):  # int() would cut it off in silence
+        raise ValueError(f"expected int, found '{value}'")
     try:
         return hint(value)
     except (TypeError, ValueError) as error:

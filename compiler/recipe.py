@@ -51,21 +51,30 @@ class Recipe:
         if "pass" in table:
             given["pipeline"] = Pipeline.from_tables(_list(table["pass"], place))
         if "target" in table:
-            target = dict(table["target"])
+            target = dict(_mapping(table["target"], f"{place}, target"))
             given["target"] = Target.from_table(str(target.pop("name", "")), target)
         if "shapes" in table:
-            given["shapes"] = {name: parse_shape(shape, f"{place}, shapes.{name}") for name, shape in table["shapes"].items()}
+            given["shapes"] = {
+                name: parse_shape(shape, f"{place}, shapes.{name}")
+                for name, shape in _mapping(table["shapes"], f"{place}, shapes").items()
+            }
         if "data" in table:
             given["data"] = Path(str(table["data"]))
         if "seed" in table:
-            given["seed"] = options.convert(table["seed"], int)
+            if not isinstance(table["seed"], int):
+                raise UserError(f"seed is '{table['seed']}', expected an integer", place=place)
+            given["seed"] = table["seed"]
         return Recipe(**given)
 
     @staticmethod
     def read(path: Path) -> Recipe:
         if not path.is_file():
             raise UserError("no such recipe", place=str(path))
-        return Recipe.parse(path.read_text(), str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError("not TOML: it is not UTF-8", place=str(path)) from error
+        return Recipe.parse(text, str(path))
 
     def to_toml(self) -> str:
         """The same recipe as TOML; every option is written out."""
@@ -76,7 +85,7 @@ class Recipe:
             out += ["", "[[pass]]", *_table(p.name, p)]
         out += ["", "[target]", *_table(self.target.name, self.target)]
         if self.shapes:
-            out += ["", "[shapes]", *(f"{_toml(n)} = {_toml('x'.join(map(str, s)))}" for n, s in self.shapes.items())]
+            out += ["", "[shapes]", *(f"{_toml(n)} = {_toml(tuple(s))}" for n, s in self.shapes.items())]
         return "\n".join(out) + "\n"
 
 
@@ -106,6 +115,12 @@ def parse_shapes(texts: Iterable[str] | None) -> dict[str, tuple[int | str, ...]
 def _list(value: Any, place: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list):
         raise UserError("write passes as [[pass]] tables", place=place)
+    return [_mapping(entry, f"{place}, pass") for entry in value]
+
+
+def _mapping(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"expected a table, found '{value}'", place=place)
     return value
 
 

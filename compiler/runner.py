@@ -78,10 +78,10 @@ class _Run:
         at = 0
         while at < len(passes):
             end = at + 1
-            if isinstance(passes[at], LossyPass):
-                self._lossy(passes[at])
-            elif self.options.check == "off":
+            if self.options.check == "off":
                 self._keep(passes[at], self._one(passes[at]))
+            elif isinstance(passes[at], LossyPass):
+                self._lossy(passes[at])
             else:
                 while self.options.check == "group" and end < len(passes) and not isinstance(passes[end], LossyPass):
                     end += 1
@@ -106,6 +106,9 @@ class _Run:
         except Exception as error:  # anything else that escapes a pass is a bug: report it with what replays it
             self.edit.rollback(mark)
             raise self._bug(p, f"{type(error).__name__}: {error}", error) from error
+        if len(self.edit.steps) == steps and self.edit.changed_since(mark):  # nothing would be compared or bisected
+            self.edit.rollback(mark)
+            raise self._bug(p, f"pass '{p.name}' changed the model without announcing a rewrite (edit.step)", None)
         changed = self.edit.mark() > mark
         if changed:
             analysis.forget(self.model.graph)
@@ -136,17 +139,30 @@ class _Run:
 
     def _keep(self, p: Pass, outcome: Outcome) -> None:
         self.report.outcomes.append(outcome)
+        self._after(p, outcome)
+
+    def _after(self, p: Pass, outcome: Outcome) -> None:
         for instrument in self.options.instruments:
             instrument.after(p, self.edit, outcome)
+
+    def _undo(self, mark: int, steps: int, refusals: int) -> None:
+        self.edit.rollback(mark)
+        del self.edit.steps[steps:]
+        del self.edit.refusals[refusals:]
+        analysis.forget(self.model.graph)
 
     def _group(self, passes: Sequence[Pass]) -> None:
         """Run passes, compare once with the model before them, and on failure drop the guilty one and run the others again."""
         before, mark = self.model.clone(), self.edit.mark()
-        steps = len(self.edit.steps)
+        steps, refusals = len(self.edit.steps), len(self.edit.refusals)
+        limit = None if self.edit.limit is None else self.edit.limit - steps
         dropped: dict[int, str] = {}
         while True:
             active = [(i, p) for i, p in enumerate(passes) if i not in dropped]
-            outcomes = {i: self._one(p) for i, p in active}
+            outcomes: dict[int, Outcome] = {}
+            for i, p in active:
+                outcomes[i] = self._one(p)
+                self._after(p, outcomes[i])  # now: after the group it would be shown the model that later passes made
             changed = len(self.edit.steps) > steps
             if changed:
                 self._verify(None, mark)
@@ -155,35 +171,39 @@ class _Run:
             if failed is None:
                 break
             same = partial(self._same, before, numerics)
-            culprit = bisect.find(before, [p for _, p in active], same)
+            culprit = bisect.find(before, [p for _, p in active], same, limit)
             guilty = active[culprit.index][0]
             dropped[guilty] = f"breaks its contract ({failed.worst}) first at node '{culprit.step.node}' ({culprit.step.op_type})"
-            self.edit.rollback(mark)
-            del self.edit.steps[steps:]
+            self._undo(mark, steps, refusals)
         for i, p in enumerate(passes):
             nodes = ir.count_nodes(self.model)
             outcome = outcomes.get(i) or Outcome(p.name, str(p), 0, nodes, nodes, 0.0, False, dropped[i])
-            self._keep(p, outcome)
+            self.report.outcomes.append(outcome)
+            if i in dropped:
+                self._after(p, outcome)
 
     def _compare(self, before: ir.Model, after: ir.Model, numerics: Numerics) -> check.Check | None:
         """None where the contract holds (and the check is noted), else the failed check."""
-        cut = None
-        if sum(v.const_value.nbytes for v in before.graph.initializers.values() if v.const_value is not None) > CUT_ABOVE:
-            cut = check.changed_region(before, after)
-        found = check.check(before, after, numerics, None if cut else self.feeds, cut)
+        found = self._check(before, after, numerics)
         if found.holds:
             self.report.checks.append(found)
             return None
         return found
 
     def _same(self, before: ir.Model, numerics: Numerics, model: ir.Model) -> bool:
-        return check.check(before, model, numerics, self.feeds).holds
+        return self._check(before, model, numerics).holds
+
+    def _check(self, before: ir.Model, after: ir.Model, numerics: Numerics) -> check.Check:
+        cut = None
+        if sum(v.const_value.nbytes for v in before.graph.initializers.values() if v.const_value is not None) > CUT_ABOVE:
+            cut = check.changed_region(before, after)
+        return check.check(before, after, numerics, None if cut else self.feeds, cut)
 
     def _lossy(self, p: Pass) -> None:
         """Run a LOSSY pass and measure it against its own bound."""
         if not isinstance(p, LossyPass):
             raise TypeError(p)
-        mark, steps = self.edit.mark(), len(self.edit.steps)
+        mark, steps, refusals = self.edit.mark(), len(self.edit.steps), len(self.edit.refusals)
         expected = Reference(self.model).run_all(self.feeds)
         outcome = self._one(p)
         if self.edit.mark() == mark:
@@ -192,9 +212,7 @@ class _Run:
         worst = compare(expected, Reference(self.model).run_all(self.feeds))
         outcome = replace(outcome, error=worst.l2)
         if worst.problem or worst.l2 > p.max_error:
-            self.edit.rollback(mark)
-            del self.edit.steps[steps:]
-            analysis.forget(self.model.graph)
+            self._undo(mark, steps, refusals)
             why = (
                 worst.problem
                 or f"relative L2 error {worst.l2:.2e} of output '{worst.output}' is above max-error {p.max_error:.2e}"

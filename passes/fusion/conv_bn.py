@@ -39,6 +39,10 @@ class FuseConvBatchNorm(RewritePass):
     ) -> Any:
         if bn.attributes.get_int("training_mode", 0):
             return Refuse("it is in training mode")
+        if op.opset < 7:
+            return Refuse(f"BatchNormalization of opset {op.opset} may be in training mode")
+        if gamma.shape != w.shape[:1]:
+            return Refuse(f"it scales by an array of shape {list(gamma.shape)}, not by one value a channel")
         s = gamma / np.sqrt(var + np.asarray(bn.attributes.get_float("epsilon", 1e-5), var.dtype))
         bias = beta + ((b if b is not None else 0) - mean) * s
-        return op.Conv(x, w * s.reshape(-1, *[1] * (w.ndim - 1)), bias.astype(w.dtype), **conv.attributes)
+        return op.Conv(x, (w * s.reshape(-1, *[1] * (w.ndim - 1))).astype(w.dtype), bias.astype(w.dtype), **conv.attributes)

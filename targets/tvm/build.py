@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError, UserError
@@ -35,7 +35,14 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
     with target, tvm.transform.PassContext(opt_level=3):
         fused = unaligned_inputs(fuse(lowered.module))
         scheduled, notes = schedule_module(fused, machine)
-        executable = relax.build(finish(scheduled, lowered.computed), target, relax_pipeline=None)
+        finished = finish(scheduled, lowered.computed)
+        refuse_python(finished, lowered.notes)
+        try:
+            executable = relax.build(finished, target, relax_pipeline=None)
+        except RuntimeError as error:
+            if "cannot emit this Relax operator" not in str(error):
+                raise
+            raise unknown(str(error).strip().splitlines()[-1], lowered.notes) from error
     program = {
         "library": library,
         "features": sorted(machine.features),
@@ -77,7 +84,42 @@ def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:
             passes.ComputePrimValue(),
         ]
     )(module)
-    return tvm.transform.Sequential([passes.VMShapeLower(), passes.AttachGlobalSymbol()])(bind(planned, computed))
+    return in_order(tvm.transform.Sequential([passes.VMShapeLower(), passes.AttachGlobalSymbol()])(bind(planned, computed)))
+
+
+def refuse_python(module: Any, notes: Sequence[str]) -> None:
+    """Raise UserError where the module calls what TVM's compiler has in Python: a process that loads a bundle lacks it."""
+    called: list[str] = []
+
+    def visit(expr: Any) -> None:
+        if isinstance(expr, relax.ExternFunc) and expr.global_symbol.startswith("relax.run."):
+            called.append(expr.global_symbol)
+
+    for function in module.functions.values():
+        if isinstance(function, relax.Function):
+            relax.analysis.post_order_visit(function, visit)
+    if called:
+        raise unknown(called[0], notes)
+
+
+def unknown(operation: str, notes: Sequence[str]) -> UserError:
+    """What TVM's frontend made of a node, and no native code is known for; the notes name the node."""
+    return UserError(
+        f"no native code is known for TVM's {operation}",
+        lines=notes,
+        hint="--target onnxruntime runs the model without native code",
+    )
+
+
+def in_order(module: Any) -> Any:
+    """The module with the dimensions of a call computed in the order of their slots: VMShapeLower emits these independent
+    assignments in the order of a hash of addresses, which another run of the compiler does not have."""
+    for variable, function in list(module.functions.items()):
+        computes_dimensions = isinstance(function, tirx.PrimFunc) and "tirx.is_host_func" in function.attrs
+        if computes_dimensions and isinstance(function.body, tirx.SeqStmt):
+            parts = sorted(function.body.seq, key=lambda store: int(store.indices[0]))
+            module.update_func(variable, function.with_body(tirx.SeqStmt(parts)))
+    return module
 
 
 def link(module: Any) -> bytes:

@@ -27,8 +27,8 @@ def concrete(operand: Any) -> Any:
 def fold(node: ir.Node, inputs: Sequence[Any], opset: int) -> list[Any] | None:
     """The node's results, where all its inputs are known at compile time; None where they are not."""
     present = [x for x in inputs if x is not None]
-    if not all(isinstance(x, np.ndarray) for x in present) or node.domain not in ("", "ai.onnx"):
-        return None
+    if not all(isinstance(x, np.ndarray) for x in present) or node.domain not in ("", "ai.onnx") or list(ir.bodies(node)):
+        return None  # a body may use values that are no inputs of the node
     if any(x.dtype == object for x in present):
         rule = _SYMBOLIC.get(node.op_type)
         return None if rule is None else rule(node, present)
@@ -48,7 +48,11 @@ def fold(node: ir.Node, inputs: Sequence[Any], opset: int) -> list[Any] | None:
         opset_imports=[onnx.helper.make_opsetid("", opset)],
     )
     feeds = {value.name or "": x for value, x in zip(node.inputs, inputs, strict=True) if value is not None}
-    found = dict(zip([n for n in results if n], ReferenceEvaluator(model).run(None, feeds), strict=True))
+    try:
+        evaluator = ReferenceEvaluator(model)
+    except (RuntimeError, NotImplementedError):  # it lacks this version of the operator (DequantizeLinear before opset 19)
+        return None
+    found = dict(zip([n for n in results if n], evaluator.run(None, feeds), strict=True))
     return [np.asarray(found[n]) if n else None for n in results]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tvm
 from onnx import helper
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
@@ -28,16 +27,7 @@ def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     try:
         found = table[node.op_type].get_converter(ctx.opset)(ctx.builder, feeds, attributes, [{}, {}])
         found = ctx.builder.normalize(found) if isinstance(found, relax.Expr) else found
-    except (
-        tvm.error.TVMError,
-        NotImplementedError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AssertionError,
-    ) as error:
+    except (RuntimeError, AttributeError, TypeError, ValueError, LookupError, AssertionError) as error:  # TVM's are RuntimeErrors
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ctx.fail(node, f"TVM's converter refused it: {reason}") from error
     ctx.notes.append(f"lowered by TVM's ONNX frontend: node {ir.node_id(node)}")
@@ -49,4 +39,7 @@ def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     for result in results:
         if not isinstance(result.ty, relax.TensorType) or not isinstance(result.ty.shape, relax.ShapeExpr):
             raise ctx.fail(node, "the shape of its result is known only at run time")
+    for value, result in zip(node.outputs, results, strict=False):
+        if value.dtype is not None and str(result.ty.dtype) != str(value.dtype.numpy()):
+            raise ctx.fail(node, f"TVM's converter makes {result.ty.dtype} of it, not {value.dtype.numpy()}")
     return results

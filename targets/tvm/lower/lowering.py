@@ -85,10 +85,14 @@ class Lowering:
         self._borrowed.update(variables)
         names = [value.name or "" for value in graph.outputs]
         with self.builder.function("main"):
-            with self.builder.dataflow():
-                for node in graph:
-                    self._node(node)
-                outputs = [self.builder.emit_output(var) for var in self._owned(graph.outputs)]
+            try:
+                with self.builder.dataflow():
+                    for node in graph:
+                        self._node(node)
+                    outputs = [self.builder.emit_output(var) for var in self._owned(graph.outputs)]
+            except BaseException:
+                self.builder._end_block()  # TVM prints a warning about a block that is left open
+                raise
             result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
             if self._computed:
                 variables.append(relax.Var("computed", relax.ShapeType([var for _, var in self._computed])))

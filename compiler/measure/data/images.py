@@ -1,0 +1,136 @@
+"""Images in a folder as samples: found, labelled, and turned into arrays by the declared preprocessing, batch by batch."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optc.compiler import ir
+from optc.compiler.diagnostics import UserError, nearest
+from optc.compiler.measure.data.part import Batch, Seen, check_array
+from optc.compiler.measure.data.source import Source
+from optc.compiler.numerics import Array
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+LABELS = "labels.csv"
+
+
+class Images:
+    """The images of a folder, in the order of their names (or of labels.csv), for a model's one input."""
+
+    def __init__(self, source: Source, model: ir.Model) -> None:
+        if len(model.graph.inputs) != 1:
+            names = ", ".join(v.name or "" for v in model.graph.inputs)
+            raise UserError(f"images feed one input, the model has {names}", place=str(source.path), hint="prepare .npz files")
+        self._input, self._source, self._labels = model.graph.inputs[0], source, None
+        self.place = str(source.path)
+        listed = source.path / LABELS
+        if listed.is_file():
+            self._files, names = _listed(listed, source.labels or "label")
+        else:
+            self._files = sorted(p for p in source.path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            names = [p.relative_to(source.path).parts[0] for p in self._files if p.parent != source.path]
+        if names and len(names) != len(self._files):
+            raise UserError("some images lie in class folders, some beside them", place=self.place)
+        if names:
+            self._labels = _numbers(names)
+        self.rows = len(self._files)
+
+    def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
+        """Arrays of at most `size` images at a time."""
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            arrays = [self._image(self._files[i]) for i in part]
+            if len({a.shape for a in arrays}) > 1:
+                shapes = " and ".join(sorted({str(list(a.shape)) for a in arrays})[:2])
+                raise UserError(f"images of other sizes in one batch: {shapes}", place=self.place, hint="declare resize and crop")
+            stacked = np.stack(arrays)
+            check_array(self._input, stacked.dtype, stacked.shape, self.place)
+            yield Batch({self._input.name or "": stacked}, None if self._labels is None else self._labels[part])
+
+    def scan(self, rows: NDArray[np.int64], seen: Seen) -> None:
+        """Note the images and the labels in `seen`; every file is looked at, and the first one is prepared."""
+        image = _pillow()
+        seen.note(f"{self._source.table()}".encode())
+        for i in rows:
+            file = self._files[i]
+            try:
+                with image.open(file) as opened:
+                    opened.verify()
+            except (OSError, SyntaxError, ValueError) as error:  # Pillow says SyntaxError of a broken PNG
+                raise UserError(f"not an image: {error}", place=str(file)) from error
+            with file.open("rb") as stream:
+                seen.note(hashlib.file_digest(stream, "sha256").digest())
+        if self._labels is not None:
+            seen.labels(self._labels[rows], self.place)
+        next(self.batches(rows[:1], 1))
+
+    def _image(self, file: Path) -> Array:
+        """One image, without the batch axis, in the input's dtype."""
+        source, image = self._source, _pillow()
+        with image.open(file) as opened:
+            picture = opened.convert("L" if source.channels == "L" else "RGB")
+        if source.resize:
+            picture = picture.resize(_target(picture.size, source.resize), image.Resampling.BILINEAR)
+        if source.crop:
+            height, width = source.crop[0], source.crop[-1]
+            left, top = (picture.width - width) // 2, (picture.height - height) // 2
+            if left < 0 or top < 0:
+                raise UserError(
+                    f"the image is {picture.height}x{picture.width}, the crop {height}x{width}",
+                    place=str(file),
+                    hint="resize to no less than the crop",
+                )
+            picture = picture.crop((left, top, left + width, top + height))
+        array = np.atleast_3d(np.asarray(picture, np.float32))
+        array = array[..., ::-1] if source.channels == "BGR" else array
+        array = (array * np.float32(source.scale) - np.float32(source.mean or 0)) / np.float32(source.std or 1)
+        array = array.transpose(2, 0, 1) if source.layout == "NCHW" else array
+        return np.ascontiguousarray(array, self._input.dtype.numpy() if self._input.dtype is not None else np.float32)
+
+
+def _target(size: tuple[int, int], resize: tuple[int, ...]) -> tuple[int, int]:
+    """Width and height after resizing."""
+    if len(resize) == 2:
+        return resize[1], resize[0]
+    width, height = size
+    shorter = min(width, height)
+    return max(1, round(width * resize[0] / shorter)), max(1, round(height * resize[0] / shorter))
+
+
+def _listed(file: Path, column: str) -> tuple[list[Path], list[str]]:
+    """The rows of labels.csv: a column `file`, and one of labels."""
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"not a table: {error}", place=str(file)) from error
+    for name in ("file", column):
+        if not rows or rows[0].get(name) is None:
+            raise UserError(f"no column '{name}'", place=str(file), hint=nearest(name, rows[0] if rows else ()))
+    files = [file.parent / row["file"] for row in rows]
+    missing = next((f for f in files if not f.is_file()), None)
+    if missing is not None:
+        raise UserError(f"lists '{missing.name}', which is not there", place=str(file))
+    return files, [row[column] or "" for row in rows]
+
+
+def _numbers(names: list[str]) -> Array:
+    """Labels as numbers: as they are where all are numbers, else their place among the sorted names."""
+    if all(n.lstrip("-").isdecimal() for n in names):
+        return np.array(names, np.int64)
+    return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise UserError("images need Pillow, which is not installed", hint="pip install 'optc[images]'") from error
+    return Image

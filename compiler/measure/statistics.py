@@ -1,0 +1,139 @@
+"""What can be said of a difference from samples: paired intervals, the decision on a budget, and how many samples it takes.
+
+Source and candidate see the same samples, so what is estimated is the difference sample by sample: where both are right or both
+wrong, a sample says nothing and costs no certainty. The interval of a difference of proportions is Tango's score interval
+(T. Tango, Statistics in Medicine 17 (1998) 891-908), which keeps its coverage near 0, where asymptotic McNemar intervals do not;
+that of any other metric is the percentile bootstrap over samples (B. Efron, R. Tibshirani, An Introduction to the Bootstrap,
+1993, chapter 13), with as many resamples as given, drawn from a seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from optc.compiler.numerics import Array
+
+Decision = Literal["keep", "reject", "undecided"]
+
+CONFIDENCE = 0.95
+POWER = 0.8
+"""How often the number of samples that `samples_needed` names is to be enough."""
+
+LEAST_SAMPLES = 20
+"""With fewer, resampling them says nothing about those that were not seen."""
+
+RESAMPLES = 1000
+_CHUNK = 4_000_000  # sample indices drawn at once
+_HALVINGS = 50  # of [-1, 1]: below the resolution of what is printed, and of any count below 1e14
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate, and the interval that holds the truth with `confidence`; `method` says how it came about."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    method: str
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.value, -self.high, -self.low, self.confidence, self.method)
+
+
+def decide(harm: Interval, budget: float) -> Decision:
+    """Whether harm is within its budget, judged on the interval's bound: `keep` where even the upper bound is, `reject` where
+    not even the lower one is, `undecided` between. What is no number is rejected."""
+    if math.isnan(harm.value) or math.isnan(harm.high) or harm.low > budget:
+        return "reject"
+    return "keep" if harm.high <= budget else "undecided"
+
+
+def samples_needed(budget: float, discordance: float, drop: float = 0.0, confidence: float = CONFIDENCE) -> int | None:
+    """About how many samples settle whether a true drop of `drop` is within `budget`, with probability POWER.
+
+    `discordance` is the mean square of the difference of two paired samples: for values 0 and 1 the share of samples on which
+    source and candidate are not both right or both wrong. None where the drop is the budget itself: no number settles that.
+    """
+    if drop == budget:
+        return None
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    distance = abs(budget - drop)
+    spread = max(discordance - drop**2, 0.0)
+    settled = (z + NormalDist().inv_cdf(POWER)) ** 2 * spread / distance**2
+    certain = z**2 * (1 - distance) / distance if distance < 1 else 0.0  # Tango's bound where no sample is discordant
+    return max(LEAST_SAMPLES, math.ceil(settled), math.ceil(certain))
+
+
+def paired_proportions(gained: ArrayLike, lost: ArrayLike, samples: int, confidence: float = CONFIDENCE) -> NDArray[np.float64]:
+    """Tango's score interval of the difference of two paired proportions; [..., 2] for counts of any shape.
+
+    `gained` counts samples that only the candidate has right, `lost` those that only the source has: the bounds are those
+    differences d at which |gained - lost - n d| / sqrt(n (2 q + d (1 - d))) is the normal quantile, with q the maximum
+    likelihood of the lost share under d.
+    """
+    b, c = np.broadcast_arrays(np.asarray(gained, np.float64), np.asarray(lost, np.float64))
+    z, estimate = NormalDist().inv_cdf(0.5 + confidence / 2), (b - c) / samples
+    bounds = []
+    for sign in (-1.0, 1.0):  # the score falls from above +z to below -z as d rises
+        low, high = (np.full_like(estimate, -1.0), estimate) if sign < 0 else (estimate, np.full_like(estimate, 1.0))
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            above = _score(b, c, samples, middle) > -sign * z
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        bounds.append(low if sign < 0 else high)
+    return np.stack(bounds, -1)
+
+
+def _score(b: NDArray[np.float64], c: NDArray[np.float64], n: int, d: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = (2 * n - b + c) * d - b - c
+    q = (np.sqrt(np.maximum(half**2 + 8 * n * c * d * (1 - d), 0)) - half) / (4 * n)
+    variance = n * (2 * q + d * (1 - d))
+    numerator = b - c - n * d
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(variance > 0, numerator / np.sqrt(np.maximum(variance, 0)), np.sign(numerator) * np.inf)
+
+
+def binary(source: Array, result: Array, confidence: float = CONFIDENCE) -> Interval:
+    """result - source of paired values 0 and 1, with Tango's interval."""
+    gained, lost = int(np.sum(result > source)), int(np.sum(result < source))
+    low, high = paired_proportions(gained, lost, len(source), confidence)
+    return Interval((gained - lost) / len(source), float(low), float(high), confidence, "Tango score")
+
+
+def bootstrap(
+    source: Array, result: Array, value: Callable[[Array], Any] | None = None, confidence: float = CONFIDENCE, seed: int = 0
+) -> Interval:
+    """value(result) - value(source), with the percentile interval of RESAMPLES draws of whole samples (rows of both arrays).
+
+    `value` is the mean of single numbers unless it is given. With fewer than LEAST_SAMPLES rows the interval has no bounds.
+    """
+    rng, n = np.random.default_rng(seed), len(source)
+    measured = _mean if value is None else value
+    with np.errstate(invalid="ignore"):  # the difference of two infinities is no number, and is rejected as such
+        estimate = float(np.subtract(measured(result), measured(source)))
+        if n < LEAST_SAMPLES:
+            return Interval(estimate, -math.inf, math.inf, confidence, "too few samples")
+        draws: list[float] = []
+        step = max(1, min(RESAMPLES, _CHUNK // n))
+        differences = (result - source).reshape(n) if value is None else None
+        while len(draws) < RESAMPLES:
+            rows = rng.integers(0, n, (min(step, RESAMPLES - len(draws)), n))
+            if differences is not None:
+                draws += differences[rows].mean(1).tolist()
+            else:
+                draws += [float(np.subtract(measured(result[r]), measured(source[r]))) for r in rows]
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(draws, [tail, 1 - tail])
+    return Interval(estimate, float(low), float(high), confidence, "bootstrap")
+
+
+def _mean(records: Array) -> float:
+    return float(np.mean(records))
