@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
 from optc.compiler.measure import data as samples
+from optc.compiler.measure import evaluate
+from optc.compiler.measure.data.dataset import DEFAULT_BATCH, fixed_batch
+from optc.compiler.measure.evaluate import Budget, Evaluation, Run
 from optc.compiler.numerics import Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes
@@ -25,6 +28,7 @@ __all__ = [
     "bisect",
     "compare_models",
     "compile",
+    "measure",
     "optimize",
     "optimized",
     "parse_shapes",
@@ -103,7 +107,8 @@ def compile(
     given |= {"pipeline": Pipeline.parse(passes)} if passes is not None else {}
     given |= {"target": Target.parse(target)} if target is not None else {}
     given |= {"shapes": shapes} if shapes else {}
-    given |= {"data": Path(data)} if data is not None else {}
+    if data is not None:
+        given["data"] = replace(base.data, path=Path(data)) if base is not None and base.data else samples.Source(Path(data))
     asked = Recipe(**given)
     kept = Path(decisions) if decisions is not None else None
     job = bundling.Job(Path(model), Path(output), asked, kept, keep_onnx, options or runner.Options(), tell)
@@ -120,10 +125,13 @@ def optimize(
     options: runner.Options | None = None,
 ) -> OptResult:
     """Optimize an ONNX file into an ONNX file of plain standard operators."""
-    source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
     output = Path(output)
     if output.is_dir():
         raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
+    written = [f for f in (output, save.data_file(output)) if f.exists()]
+    if written and any(f.samefile(g) for f in written for g in sources.files(Path(model))):
+        raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
+    source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
     ops.expand(source)
     save.save(source, output)
     return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
@@ -147,20 +155,46 @@ def _run(
     return source, runner.run(pipeline, source, options), before
 
 
-def compare_models(before: Path, after: Path, data: Path | None = None) -> tuple[Comparison, int]:
+def compare_models(before: Path, after: Path, data: Path | samples.Source | None = None) -> tuple[Comparison, int]:
     """The worst output of two models (`after`: an ONNX file or a bundle) on the same samples, and how many there were."""
     source = load.load(before)
     feeds = samples.read(data, source) if data is not None else inputs.generate(source)
-    expected = Reference(source).run_all(feeds)
+    expected, run = Reference(source).run_all(feeds), _runner(source, before, after)
+    return compare(expected, [run(f) for f in feeds]), len(feeds)
+
+
+def measure(
+    before: Path,
+    after: Path,
+    data: samples.Source,
+    metrics: Sequence[str] = (),
+    max_drop: Sequence[str] = (),
+    output: str | None = None,
+) -> Evaluation:
+    """Metrics of two models (`after`: an ONNX file or a bundle), streamed over the same samples; `max_drop`: `top1=0.5%`.
+
+    Raises UserError for data or metrics that do not fit, before any long work.
+    """
+    budgets = dict(Budget.parse(text) for text in max_drop)
+    for name in (*metrics, *budgets):
+        evaluate.find(name)
+    source = load.load(before)
+    batch = data.batch if data.batch is not None else fixed_batch(source) or DEFAULT_BATCH
+    streamed = samples.Dataset(data, source, batch)
+    run = _runner(source, before, after)
+    return evaluate.evaluate(Reference(source).run, run, streamed, metrics, budgets, output)
+
+
+def _runner(source: ir.Model, before: Path, after: Path) -> Run:
+    """What runs `after`, an ONNX file or a bundle whose files are verified, on feeds of `source`."""
     if (after / "manifest.json").is_file():
         bundle.verify(after)
-        program = runtime.load(after)
-        return compare(expected, [program.run(f) for f in feeds]), len(feeds)
+        return runtime.load(after).run
     other = load.load(after)
     names = [[v.name for v in m.graph.inputs] for m in (source, other)]
     if sorted(map(str, names[0])) != sorted(map(str, names[1])):
         raise UserError(f"the models take other inputs: {names[0]} and {names[1]}", place=f"{before} and {after}")
-    return compare(expected, Reference(other).run_all(feeds)), len(feeds)
+    return Reference(other).run
 
 
 def bisect(

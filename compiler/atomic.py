@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from optc.compiler.diagnostics import UserError
+
 _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2  # Linux' renameat2, macOS' renamex_np
 
 
@@ -25,8 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A folder that is at `path` is exchanged with the new one in one step, so at any moment, also after a kill, the old one
     or the new one is there, whole. What killed writers left beside it is removed by the next writer.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent, path.name)
+    _make_parent(path)
     folder = _hidden(path)
     folder.mkdir()
     try:
@@ -41,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends, and vanishes when it raises."""
-    sweep(path.parent, path.name)
+    _make_parent(path)
     hidden = _hidden(path)
     try:
         with hidden.open("wb") as file:
@@ -51,6 +52,14 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         _flush_entry(path.parent)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"its folder cannot be made: {error.strerror}", place=str(path)) from error
+    sweep(path.parent, path.name)
 
 
 def _publish(folder: Path, path: Path) -> None:

@@ -67,7 +67,7 @@ def _key_parts(job: Job, digest: str) -> dict[str, str]:
         "source": digest,
         "recipe": recipe.to_toml(),
         "machine": json.dumps(asdict(recipe.target.capabilities()), default=sorted),  # sets have no order of their own
-        "data": sources.data_digest(recipe.data) if recipe.data else "",
+        "data": sources.data_digest(recipe.data.path) if recipe.data else "",
         "decisions": sources.data_digest(job.decisions) if job.decisions else "",
         "keep-onnx": str(job.keep_onnx),
         "check": job.options.check,
@@ -166,7 +166,7 @@ def _on_target(path: Path, feeds: Feeds) -> list[dict[str, Any]]:
 def _hold(worst: Comparison, target: Target) -> None:
     if not worst.meets(Numerics.REASSOCIATED):
         raise ContractError(
-            f"the compiled model is not the source model: {worst}, allowed {TOLERANCE:.0e}",
+            f"the compiled model is not the source model: {worst}, allowed {worst.allowed():.1e}",
             place=f"target '{target}'",
             hint="nothing was written; `--target onnxruntime` runs every model. Please report the model",
         )

@@ -29,7 +29,9 @@ def read(path: Path, source: str, pipeline: Pipeline) -> list[Mapping[str, Any]]
             raise UserError(
                 f"decisions of another format: {held.get('format')}", place=str(path), hint="compile once without them"
             )
-        taken = [{k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes")} for entry in held["passes"]]
+        taken: list[Mapping[str, Any]] = [
+            {k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes")} for entry in held["passes"]
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"not a decisions file: {error}", place=str(path), hint="give a bundle's decisions.json") from error
     if held.get("source") != source:

@@ -46,8 +46,11 @@ class Editor:
         self.at: ir.Node | None = None  # the node being rewritten, for messages
         self.steps: list[Step] = []
         self.refusals: list[Refusal] = []
+        self._disordered: dict[ir.Graph, None] = {}
         self._journal: list[tuple[Callable[[], object], bool]] = []
         self._names = ir.used_names(model.graph)
+        weights = (v for graph in ir.all_graphs(model.graph) for v in graph.initializers.values())
+        self._rank = {weight: i for i, weight in enumerate(weights)}  # files list initializers in this order
 
     def step(self, node: ir.Node) -> bool:
         """Announce a rewrite at a node; False: leave it."""
@@ -76,9 +79,12 @@ class Editor:
         """Undo every edit made since the mark, newest first."""
         while len(self._journal) > mark:
             self._journal.pop()[0]()
+        for graph in self._disordered:
+            ir.sort_initializers(graph, self._rank.__getitem__)
+        self._disordered.clear()
 
     def changed_since(self, mark: int) -> bool:
-        """Whether what the model computes may have changed since the mark; types, names and initializers alone do not change it."""
+        """Whether what the model computes may have changed: types, names and initializers alone do not change it."""
         return any(program for _, program in self._journal[mark:])
 
     def _did(self, undo: Callable[[], object], program: bool = False) -> None:
@@ -220,6 +226,7 @@ class Editor:
         held = ir.tensor(array, name)
         value = ir.Value(name=name, shape=ir.Shape(held.shape), type=ir.TensorType(held.dtype), const_value=held)
         graph.register_initializer(value)
+        self._rank[value] = len(self._rank)
         self._did(lambda: graph.initializers.pop(name))
         return value
 
@@ -229,7 +236,12 @@ class Editor:
         if graph is None or name is None:
             raise ValueError(f"{value} is not an initializer of a graph")
         del graph.initializers[name]
-        self._did(lambda: graph.register_initializer(value))
+
+        def undo() -> None:
+            graph.register_initializer(value)
+            self._disordered[graph] = None
+
+        self._did(undo)
 
     def set_attribute(self, node: ir.Node, name: str, attr: ir.Attr | None) -> None:
         before = node.attributes.get(name)

@@ -110,9 +110,13 @@ def _index_bound(value: ir.Value, depth: int = 8) -> int:
         elif ir.standard(node, "OneHot") and position == 0:
             depth_value = ir.const(node.inputs[1])
             bounds.append(int(depth_value.ravel()[0]) if depth_value is not None else 2)
+        elif ir.standard(node, "Equal"):  # with each class in turn: a one-hot encoding, as some exporters write it
+            classes = ir.const(node.inputs[1 - position])
+            if classes is not None and classes.size > 1:
+                bounds.append(int(classes.max()) + 1)
         elif (
             depth
-            and ir.standard(node, "Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice")
+            and ir.standard(node, "Cast", "Expand", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice")
             and position == 0
         ):
             out = node.outputs[0]

@@ -6,7 +6,7 @@ Everything else says `from optc.compiler import ir`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ __all__ = [
     "origin",
     "schema",
     "set_origin",
+    "sort_initializers",
     "standard",
     "tensor",
     "to_proto",
@@ -186,6 +187,13 @@ def used_names(graph: Graph) -> set[str]:
             names.add(node.name)
             names.update(v.name for v in node.outputs)
     return {n for n in names if n}
+
+
+def sort_initializers(graph: Graph, rank: Callable[[Value], int]) -> None:
+    """List a graph's initializers in the order of their ranks."""
+    held = sorted(graph.initializers.items(), key=lambda item: rank(item[1]))
+    graph.initializers.data.clear()
+    graph.initializers.data.update(held)
 
 
 def next_node(graph: Graph, node: Node) -> Node | None:

@@ -41,7 +41,10 @@ class ValueInfo:
         """Raises UserError for what is no tensor of known rank (a sequence, an optional)."""
         name = value.name or ""
         if value.dtype is None or value.shape is None or (value.type is not None and type(value.type).__name__ != "TensorType"):
-            raise UserError(f"'{name}' is no tensor of known type and rank", hint="a bundle's inputs and outputs are tensors")
+            raise UserError(
+                f"'{name}' is no tensor of known type and rank",
+                hint="a bundle's inputs and outputs are tensors; declare the shape in the model where it cannot be inferred",
+            )
         dtype = value.dtype.numpy()
         shape = tuple(d if isinstance(d, int) else d.value or "?" for d in value.shape)
         return ValueInfo(name, "string" if dtype.kind == "O" else dtype.name, shape)

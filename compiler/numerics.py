@@ -55,7 +55,11 @@ class Comparison:
     def meets(self, numerics: Numerics, tolerance: float = TOLERANCE) -> bool:
         if self.problem:
             return False
-        return self.error == 0.0 if numerics is Numerics.BITWISE else self.error <= max(tolerance, self.rounding)
+        return self.error == 0.0 if numerics is Numerics.BITWISE else self.error <= self.allowed(tolerance)
+
+    def allowed(self, tolerance: float = TOLERANCE) -> float:
+        """The tolerance, or the rounding of the output's dtype where that is more."""
+        return max(tolerance, self.rounding)
 
     def __str__(self) -> str:
         return f"output '{self.output}': {self.problem or f'relative error {self.error:.2e}'}"

@@ -12,6 +12,7 @@ from typing import Any
 from optc.compiler import options
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.interface import Shapes
+from optc.compiler.measure.data.source import Source
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Target
 
@@ -26,7 +27,7 @@ _KEYS = ("pass", "target", "shapes", "data", "seed")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Passes, target, shapes of inputs, a data file, and the seed of everything random.
+    """Passes, target, shapes of inputs, data, and the seed of everything random.
 
     `Recipe.parse(recipe.to_toml()) == recipe`.
     """
@@ -34,12 +35,12 @@ class Recipe:
     pipeline: Pipeline = field(default_factory=lambda: Pipeline.parse(DEFAULT_PASSES))
     target: Target = field(default_factory=lambda: Target.parse("cpu"))
     shapes: Shapes = field(default_factory=dict)
-    data: Path | None = None
+    data: Source | None = None
     seed: int = 0
 
     @staticmethod
     def parse(text: str, place: str = "recipe") -> Recipe:
-        """From TOML: `[[pass]]` and `[target]` tables with `name` and options, `[shapes]`, `data = "samples.npz"`, `seed`."""
+        """From TOML: `[[pass]]`, `[target]` (`name` and options), `[shapes]`, `[data]` or `data = "samples.npz"`, `seed`."""
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -59,7 +60,7 @@ class Recipe:
                 for name, shape in _mapping(table["shapes"], f"{place}, shapes").items()
             }
         if "data" in table:
-            given["data"] = Path(str(table["data"]))
+            given["data"] = Source.from_table(table["data"], place)
         if "seed" in table:
             if not isinstance(table["seed"], int):
                 raise UserError(f"seed is '{table['seed']}', expected an integer", place=place)
@@ -79,11 +80,13 @@ class Recipe:
     def to_toml(self) -> str:
         """The same recipe as TOML; every option is written out."""
         out = [f"seed = {self.seed}"]
-        if self.data is not None:
-            out.append(f"data = {_toml(str(self.data))}")
+        data = self.data.table() if self.data is not None else {}
+        out += [f"data = {_toml(data)}"] if isinstance(data, str) else []
         for p in self.pipeline:
             out += ["", "[[pass]]", *_table(p.name, p)]
         out += ["", "[target]", *_table(self.target.name, self.target)]
+        if data and not isinstance(data, str):
+            out += ["", "[data]", *(f"{key} = {_toml(value)}" for key, value in data.items())]
         if self.shapes:
             out += ["", "[shapes]", *(f"{_toml(n)} = {_toml(tuple(s))}" for n, s in self.shapes.items())]
         return "\n".join(out) + "\n"

@@ -71,4 +71,11 @@ def _evaluator(proto: onnx.ModelProto) -> Any:
         raise UserError(
             "neither onnxruntime nor onnx's evaluator can run the model", lines=str(error).splitlines()[:3]
         ) from error
-    return lambda feeds: evaluator.run(None, feeds)
+
+    def run(feeds: dict[str, Array]) -> Any:
+        try:
+            return evaluator.run(None, feeds)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:  # it says no more precisely
+            raise UserError("onnx's evaluator refuses these inputs", lines=str(error).splitlines()[:3]) from error
+
+    return run

@@ -1,4 +1,4 @@
-"""What there is: built-in passes and targets from two literal tables, others from entry points, all loaded when used."""
+"""What there is: built-in passes, targets and metrics from literal tables, others from entry points, all loaded when used."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 from optc.compiler.diagnostics import UserError, nearest
 
-GROUPS = {"pass": "optc.passes", "target": "optc.targets"}
-TABLES = {"pass": "PASSES", "target": "TARGETS"}
+GROUPS = {"pass": "optc.passes", "target": "optc.targets", "metric": "optc.metrics"}
+TABLES = {"pass": "optc.passes:PASSES", "target": "optc.targets:TARGETS", "metric": "optc.compiler.measure.metrics:METRICS"}
 
 
 def names(kind: str) -> dict[str, str]:
-    """Name -> 'module:attribute' of every 'pass' or 'target', built-in ones first. A name given twice is an error."""
-    table: dict[str, str] = dict(getattr(importlib.import_module(GROUPS[kind]), TABLES[kind]))
+    """Name -> 'module:attribute' of every 'pass', 'target' or 'metric', built-in ones first. A name given twice is an error."""
+    module, _, literal = TABLES[kind].partition(":")
+    table: dict[str, str] = dict(getattr(importlib.import_module(module), literal))
     for entry in sorted(entry_points(group=GROUPS[kind]), key=lambda e: (e.name, e.value)):
         if entry.name in table and table[entry.name] != entry.value:
             raise UserError(
@@ -27,7 +28,7 @@ def names(kind: str) -> dict[str, str]:
 
 
 def find(kind: str, name: str, *, source: str = "", span: tuple[int, int] | None = None) -> Any:
-    """The class registered under a name. `source` and `span` place the caret when there is none."""
+    """The class (of a metric: the instance) registered under a name. `source` and `span` place the caret when there is none."""
     table = names(kind)
     if name not in table:
         raise UserError(f"unknown {kind} '{name}'", source=source, span=span, hint=nearest(name, table))

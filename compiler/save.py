@@ -25,16 +25,20 @@ def to_bytes(model: ir.Model, *, expand: bool = False) -> bytes:
 
 def save(model: ir.Model, path: Path, *, expand: bool = False) -> None:
     """Write the model to `path`; above LIMIT the weights go to `<name>.data` beside it. Each file appears whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     copy = _copy(model, expand)
     if plain.weight_bytes(copy) < LIMIT:
         plain.inline(copy)
     else:
-        name = f"{path.name}.data"
-        with atomic.writing(path.with_name(name)) as file:
-            plain.detach(copy, lambda _, array: (name, _append(file, array)))
+        beside = data_file(path)
+        with atomic.writing(beside) as file:
+            plain.detach(copy, lambda _, array: (beside.name, _append(file, array)))
     with atomic.writing(path) as file:
         file.write(_serialised(copy))
+
+
+def data_file(path: Path) -> Path:
+    """Where the weights of a large model at `path` go."""
+    return path.with_name(f"{path.name}.data")
 
 
 def _append(file: BinaryIO, array: Array) -> int:

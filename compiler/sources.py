@@ -34,7 +34,10 @@ def size(model: Path) -> int:
 
 
 def data_digest(data: Path) -> str:
-    return _sha256(sorted(data.rglob("*.npz")) if data.is_dir() else [data])
+    """SHA-256 over the files of the data and, in a folder, their names."""
+    files = sorted(f for f in data.rglob("*") if f.is_file()) if data.is_dir() else [data]
+    names = "\n".join(f.relative_to(data).as_posix() for f in files)
+    return hashlib.sha256(f"{names}\n{_sha256(files)}".encode()).hexdigest()
 
 
 def code_digest(classes: Iterable[type]) -> str:

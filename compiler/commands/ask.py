@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optc.compiler.commands import measure
 from optc.compiler.commands.common import Data, Json, Model, Passes, Shape, emit, table
-from optc.compiler.diagnostics import ContractError
+from optc.compiler.diagnostics import ContractError, UserError
 
 if TYPE_CHECKING:
     from optc.compiler import ir
@@ -82,13 +83,31 @@ def check(
     after: Annotated[Path, typer.Argument(help="What became of it: an ONNX file or a bundle.", show_default=False)],
     data: Data = None,
     tolerance: Tolerance = 1e-4,
+    metric: measure.Metrics = None,
+    max_drop: measure.MaxDrop = None,
+    labels: measure.Labels = "",
+    output: measure.Output = None,
+    batch: measure.Batch = None,
+    limit: measure.Limit = None,
+    seed: measure.Seed = None,
+    recipe: measure.RecipeData = None,
     json: Json = False,
 ) -> None:
-    """Compare two models, or a bundle with its source, on the same inputs; also verify a bundle's files."""
-    from optc.compiler import api
+    """Compare two models, or a bundle with its source, on the same inputs; also verify a bundle's files.
 
-    worst, samples = api.compare_models(before, after, data)
-    holds = not worst.problem and worst.error <= tolerance
+    With --metric or --max-drop: measure both on the data instead, with paired 95 % intervals.
+    """
+    from optc.compiler import api
+    from optc.compiler.numerics import Numerics
+
+    source = measure.source(data, recipe, labels, batch, limit, seed)
+    if metric or max_drop:
+        measure.report(before, after, source, metric or [], max_drop or [], output, json)
+        return
+    if output is not None:
+        raise UserError("--output says what metrics look at", hint="name one: --metric agreement")
+    worst, samples = api.compare_models(before, after, source)
+    holds = worst.meets(Numerics.REASSOCIATED, tolerance)
     if json:
         emit(
             {
@@ -101,7 +120,9 @@ def check(
             }
         )
     else:
-        print(f"{worst}, {samples} {'generated samples' if data is None else 'samples'}, tolerance {tolerance:.1e}")
+        print(
+            f"{worst}, {samples} {'generated samples' if source is None else 'samples'}, tolerance {worst.allowed(tolerance):.1e}"
+        )
     if not holds:
         raise ContractError(
             f"the models differ: {worst}", place=f"{before} and {after}", hint="`optc bisect` finds the rewrite that is guilty"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +47,7 @@ def run(
         raise UserError("nothing to run on", place=str(bundle), hint=f"give {names}, or --random")
     outputs = loaded.run(feeds)
     if output is not None:
-        np.savez(output, **outputs)  # type: ignore[arg-type]
+        _write(output, outputs)
     if json:
         emit(
             {n: {"dtype": str(a.dtype), "shape": list(a.shape), "values": a.ravel()[:1000].tolist()} for n, a in outputs.items()}
@@ -126,6 +128,18 @@ def _sizes(texts: list[str] | None) -> dict[str, int]:
         if not value.isdigit():
             raise UserError(f"'{value}' is no size", place=f"--size {name}={value}")
     return {name: int(value) for name, value in pairs}
+
+
+def _write(path: Path, arrays: Mapping[str, Array]) -> None:
+    """An .npz file. Not by numpy.savez, which takes no array named `file`."""
+    import numpy as np
+
+    from optc.compiler import atomic
+
+    with atomic.writing(path) as file, zipfile.ZipFile(file, "w") as held:
+        for name, array in arrays.items():
+            with held.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array.astype(str) if array.dtype.kind == "O" else array, allow_pickle=False)
 
 
 def _read(file: str) -> Array:

@@ -29,7 +29,9 @@ Shape = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="Samples to check on: an .npz file or a folder of them. Generated if absent.", show_default=False
+        "--data",
+        help="Samples to check on: a file (.npz, .npy, .safetensors), or a folder of them or of images. Generated if absent.",
+        show_default=False,
     ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to run with.", show_default="all cores")]

@@ -45,7 +45,7 @@ class Interval:
     method: str
 
     def __neg__(self) -> Interval:
-        return Interval(-self.value, -self.high, -self.low, self.confidence, self.method)
+        return Interval(0.0 - self.value, 0.0 - self.high, 0.0 - self.low, self.confidence, self.method)
 
 
 def decide(harm: Interval, budget: float) -> Decision:
@@ -109,31 +109,42 @@ def binary(source: Array, result: Array, confidence: float = CONFIDENCE) -> Inte
 
 
 def bootstrap(
-    source: Array, result: Array, value: Callable[[Array], Any] | None = None, confidence: float = CONFIDENCE, seed: int = 0
+    source: Array,
+    result: Array,
+    value: Callable[[Array], Any] | None = None,
+    reach: float = 0.0,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
 ) -> Interval:
     """value(result) - value(source), with the percentile interval of RESAMPLES draws of whole samples (rows of both arrays).
 
     `value` is the mean of single numbers unless it is given. With fewer than LEAST_SAMPLES rows the interval has no bounds.
+    Resampling knows nothing of kinds of samples that were not drawn: where a share s of changed samples moves the value by up to
+    `reach` s, the interval has at least the width that Tango's has without any change.
     """
     rng, n = np.random.default_rng(seed), len(source)
-    measured = _mean if value is None else value
-    with np.errstate(invalid="ignore"):  # the difference of two infinities is no number, and is rejected as such
-        estimate = float(np.subtract(measured(result), measured(source)))
-        if n < LEAST_SAMPLES:
-            return Interval(estimate, -math.inf, math.inf, confidence, "too few samples")
-        draws: list[float] = []
-        step = max(1, min(RESAMPLES, _CHUNK // n))
-        differences = (result - source).reshape(n) if value is None else None
-        while len(draws) < RESAMPLES:
-            rows = rng.integers(0, n, (min(step, RESAMPLES - len(draws)), n))
-            if differences is not None:
-                draws += differences[rows].mean(1).tolist()
-            else:
-                draws += [float(np.subtract(measured(result[r]), measured(source[r]))) for r in rows]
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(draws, [tail, 1 - tail])
-    return Interval(estimate, float(low), float(high), confidence, "bootstrap")
+    measured = np.mean if value is None else value
+    estimate = _difference(measured(result), measured(source))
+    if math.isnan(estimate):
+        return Interval(estimate, math.nan, math.nan, confidence, "no number")
+    if n < LEAST_SAMPLES:
+        return Interval(estimate, -math.inf, math.inf, confidence, "too few samples")
+    draws: list[float] = []
+    step = max(1, min(RESAMPLES, _CHUNK // n))
+    paired = (result - source).reshape(n) if value is None else None
+    while len(draws) < RESAMPLES:
+        rows = rng.integers(0, n, (min(step, RESAMPLES - len(draws)), n))
+        if paired is not None:
+            draws += paired[rows].mean(1).tolist()
+        else:
+            draws += [_difference(measured(result[r]), measured(source[r])) for r in rows]
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])  # a draw without any sample of a class has no area under the curve
+    z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
+    least = reach * z2 / (n + z2)
+    return Interval(estimate, float(min(low, estimate - least)), float(max(high, estimate + least)), confidence, "bootstrap")
 
 
-def _mean(records: Array) -> float:
-    return float(np.mean(records))
+def _difference(a: Any, b: Any) -> float:
+    """a - b; equal infinities differ by nothing."""
+    return 0.0 if a == b else float(a) - float(b)

@@ -60,6 +60,8 @@ def _swap(op_type: str) -> Rule:
         a, b = node.inputs
         if ir.const_tensor(a) is None or ir.const_tensor(b) is not None:
             return None  # it is on the right already, or both are constants
+        if "broadcast" in node.attributes:
+            return Refuse("before opset 7 only the right operand broadcasts")
         return getattr(op, op_type)(b, a, **node.attributes)
 
     return Rule(f"constant-right-{op_type.lower()}", pattern, rewrite)

@@ -21,7 +21,7 @@ class EliminateDead(Pass):
     numerics = Numerics.BITWISE
 
     def run(self, edit: Editor) -> None:
-        for graph in ir.all_graphs(edit.graph):
+        for graph in reversed(list(ir.all_graphs(edit.graph))):  # bodies first: what only they captured is dead then
             for node in reversed(graph):
                 if not any(v.uses() or v.is_graph_output() for v in node.outputs) and edit.step(node):
                     edit.remove(node)

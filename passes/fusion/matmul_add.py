@@ -30,6 +30,8 @@ def _matmul(op: PatternBuilder, a: Any, b: Any, c: Const) -> Any:
 
 
 def _to_gemm(op: Builder, product: ir.Node, a: ir.Value, b: ir.Value, c: Const) -> Any:
+    if op.opset < 7:
+        return Refuse(f"the bias of a Gemm broadcasts from opset 7 on, the model has {op.opset}")
     for value in (a, b):
         if value.shape is None or len(value.shape) != 2:
             rank = "unknown" if value.shape is None else len(value.shape)

@@ -69,3 +69,15 @@ class LyingLossy(LossyPass):
             held = ir.const(node.inputs[1]) if ir.standard(node, "Mul") else None
             if held is not None and edit.step(node):
                 edit.set_input(node, 1, edit.initializer(held * held.dtype.type(self.factor), "halved"))
+
+
+@dataclass(frozen=True)
+class Silent(Pass):
+    """Changes the model without `edit.step`."""
+
+    name = "planted-silent"
+    numerics = Numerics.BITWISE
+
+    def run(self, edit: Editor) -> None:
+        node = edit.graph[1]
+        edit.set_input(node, 0, edit.graph.inputs[0])

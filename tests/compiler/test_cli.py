@@ -16,6 +16,8 @@ import onnx
 import onnx.parser
 import pytest
 
+from optc.compiler import api, runner
+
 from .test_runner import CHAIN
 
 PLANTED = ("WrongAdd", "Crash", "BreaksTheGraph", "LyingLossy")
@@ -121,6 +123,9 @@ def test_models_that_differ_are_exit_code_3(folder: Path) -> None:
         ("compile chain.onnx -o site", ["is not a bundle"]),
         ("compile chain.onnx -o out.optc --recipe none.toml", ["no such recipe"]),
         ("compile chain.onnx -o out.optc --data none.npz", ["no data", "none.npz"]),
+        ("compile chain.onnx -o out.optc --target onnxruntime --decisions none.json", ["not a decisions file", "none.json"]),
+        ("compile chain.onnx -o chain.onnx/out.optc --target onnxruntime", ["its folder cannot be made", "chain.onnx/out.optc"]),
+        ("opt chain.onnx -o chain.onnx/out.onnx", ["its folder cannot be made", "chain.onnx/out.onnx"]),
         ("run chain.onnx --random", ["expected a bundle"]),
         ("bench chain.onnx --against tensorflow", ["unknown engine 'tensorflow'"]),
         ("passes fuse-conv-bm", ["did you mean 'fuse-conv-bn'?"]),
@@ -170,6 +175,31 @@ def test_decisions_are_taken_over(folder: Path) -> None:
     assert wrong.returncode == 2 and "another pipeline" in wrong.stderr
 
 
+def test_decisions_give_the_same_bytes_and_measure_nothing(folder: Path) -> None:
+    how = "--target onnxruntime --passes planted-lossy,planted-wrong-add,canonicalize --no-cache"
+    first = optc(folder, f"compile chain.onnx -o a.optc {how} --json")
+    again = optc(folder, f"compile chain.onnx -o b.optc {how} --decisions a.optc/decisions.json --json")
+    assert [o["kept"] for o in json.loads(first.stdout)["outcomes"]][:3] == [False, False, True]
+    assert first.returncode == again.returncode == 0 and _bytes(folder / "a.optc") == _bytes(folder / "b.optc")
+
+
+def test_the_source_is_never_overwritten(folder: Path) -> None:
+    before = (folder / "chain.onnx").read_bytes()
+    (folder / "link.onnx").symlink_to("chain.onnx")
+    for output in ("chain.onnx", "./link.onnx"):
+        done = optc(folder, f"opt chain.onnx -o {output}")
+        assert done.returncode == 2 and "never modified" in done.stderr
+    assert (folder / "chain.onnx").read_bytes() == before
+
+
+def test_an_output_may_have_any_name(folder: Path) -> None:
+    onnx.save(onnx.parser.parse_model(CHAIN.replace("y)", "file)").replace("y =", "file =")), str(folder / "chain.onnx"))
+    optc(folder, "compile chain.onnx -o a.optc --target onnxruntime")
+    done = optc(folder, "run a.optc --random -o new/out.npz")
+    assert done.returncode == 0, done.stderr
+    assert np.load(folder / "new" / "out.npz")["file"].shape == (1, 3)
+
+
 def test_a_recipe_says_the_same_as_options(folder: Path) -> None:
     (folder / "r.toml").write_text('[[pass]]\nname = "canonicalize"\n[target]\nname = "onnxruntime"\n')
     for name, how in (("a", "--recipe r.toml"), ("b", "--passes canonicalize --target onnxruntime")):
@@ -195,3 +225,11 @@ def test_what_there_is(folder: Path) -> None:
 
 def _bytes(bundle: Path) -> dict[str, bytes]:
     return {str(p.relative_to(bundle)): p.read_bytes() for p in sorted(bundle.rglob("*")) if p.is_file()}
+
+
+def test_a_compilation_with_fewer_rewrites_is_not_taken_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTC_CACHE", str(folder / "cache"))
+    whole = api.compile(folder / "chain.onnx", folder / "a.optc", target="onnxruntime", passes="fuse-matmul-add")
+    none = runner.Options(bisect_limit=0)
+    again = api.compile(folder / "chain.onnx", folder / "b.optc", target="onnxruntime", passes="fuse-matmul-add", options=none)
+    assert (whole.cached, again.cached) == (False, False)

@@ -31,6 +31,15 @@ def test_indices_reach_further_than_a_mask() -> None:
     assert max(int(f["ids"].max()) for f in inputs.generate(printer.parse(TABLE), samples=8)) == 4
 
 
+def test_classes_that_are_compared_with_are_all_fed() -> None:
+    one_hot = """<ir_version: 8, opset_import: ["" : 17]>
+        g (int64[batch] x) => (bool[batch,4] y) <int64[1,4] classes = {0, 1, 2, 3}, int64[2] shape = {-1, 1}>
+        { u = Reshape (x, shape)
+          y = Equal (u, classes) }"""
+    seen = np.concatenate([feeds["x"] for feeds in inputs.generate(printer.parse(one_hot), samples=32)])
+    assert set(seen) == {0, 1, 2, 3}
+
+
 def test_batches_alternate() -> None:
     assert [f["ids"].shape[0] for f in inputs.generate(printer.parse(TABLE), samples=4)] == [2, 1, 2, 1]
 

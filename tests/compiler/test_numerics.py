@@ -26,6 +26,14 @@ def test_the_error_is_relative_to_the_largest_value_over_all_samples() -> None:
     assert compare(a, b).error == pytest.approx(0.5 / 100)
 
 
+def test_integers_beyond_the_precision_of_doubles_are_told_apart() -> None:
+    assert not one([2**53], [2**53 + 1]).meets(Numerics.BITWISE)
+
+
+def test_imaginary_parts_count() -> None:
+    assert one([1 + 1j], [1 + 5j]).error > 1
+
+
 def test_the_worst_output_is_named() -> None:
     a, b = {"p": np.ones(2), "q": np.ones(2)}, {"p": np.ones(2), "q": np.ones(2) * 1.5}
     assert compare([a], [b]).output == "q"
@@ -69,3 +77,10 @@ def test_half_precision_is_held_to_its_own_rounding(dtype: str, fine: float, wro
     ones = np.ones(2, dtype)
     assert one(ones, (ones + fine).astype(dtype)).meets(Numerics.REASSOCIATED)
     assert not one(ones, (ones + wrong).astype(dtype)).meets(Numerics.REASSOCIATED)
+
+
+def test_what_is_allowed_is_never_less_than_the_rounding_of_the_output() -> None:
+    half = compare([{"y": np.ones(3, np.float16)}], [{"y": np.ones(3, np.float16) + np.float16(0.001)}])
+    single = compare([{"y": np.ones(3, np.float32)}], [{"y": np.ones(3, np.float32)}])
+    assert half.allowed(1e-4) == 2 * 2.0**-10 and half.allowed(0.5) == 0.5
+    assert single.allowed(1e-4) == 1e-4

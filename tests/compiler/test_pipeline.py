@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from optc.compiler import registry
@@ -88,3 +90,25 @@ def test_a_name_that_two_packages_give_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(registry, "entry_points", lambda group: [Entry])
     with pytest.raises(UserError, match="'fuse-conv-bn' is registered twice"):
         registry.names("pass")
+
+
+@pytest.mark.parametrize("text", ['seed = "abc"', "seed = 1.5", 'target = "cpu"', "shapes = 3", 'pass = ["a"]'])
+def test_a_recipe_with_a_value_of_the_wrong_type_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="expected"):
+        Recipe.parse(text)
+
+
+def test_a_recipe_does_not_cut_off_a_fraction() -> None:
+    with pytest.raises(UserError, match=r"expected int, found '5.7'"):
+        Recipe.parse('[[pass]]\nname = "share-weights"\nbits = 5.7')
+
+
+def test_names_of_dimensions_may_hold_an_x() -> None:
+    recipe = Recipe(shapes={"x": ("extent", 3)})
+    assert Recipe.parse(recipe.to_toml()) == recipe
+
+
+def test_a_recipe_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="not UTF-8"):
+        Recipe.read(tmp_path / "r.toml")

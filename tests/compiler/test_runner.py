@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from optc.compiler import bisect, check, ir, printer, runner
+from optc.compiler import bisect, check, ir, printer, runner, save
 from optc.compiler.diagnostics import InternalError
 from optc.compiler.instrument import PrintIR, TimePasses
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass, Pipeline
 from optc.passes.fusion.conv_bn import FuseConvBatchNorm
 
-from .planted import BreaksTheGraph, Crash, LyingLossy, WrongAdd
+from .planted import BreaksTheGraph, Crash, LyingLossy, Silent, WrongAdd
 
 CHAIN = """<ir_version: 8, opset_import: ["" : 17]>
 chain (float[N,3] x) => (float[N,3] y) <float[3] c = {1, 2, 3}, float[1] k = {2}>
@@ -40,6 +40,13 @@ def test_a_wrong_rewrite_is_rolled_back_and_named_to_the_node() -> None:
     report = runner.run(Pipeline((WrongAdd(),)), model)
     assert [(o.kept, "at node 'add3' (Add)" in o.reason) for o in report.outcomes] == [(False, True)]
     assert printer.text(model) == printer.text(chain())
+
+
+def test_a_rollback_leaves_the_same_file() -> None:
+    model = chain()
+    before = save.to_bytes(model)
+    runner.run(Pipeline((WrongAdd(),)), model)
+    assert save.to_bytes(model) == before
 
 
 def test_the_other_passes_of_the_group_are_kept() -> None:
@@ -119,6 +126,61 @@ def test_printing_and_timing_watch_each_pass(capsys: pytest.CaptureFixture[str])
     printed = capsys.readouterr().err
     assert "# IR after planted-wrong-add{node=none}" in printed and "# IR after fuse-conv-bn" not in printed
     assert "3 rewrites  planted-wrong-add" in timer.report()
+
+
+def test_what_is_printed_after_a_pass_is_the_model_it_left(capsys: pytest.CaptureFixture[str]) -> None:
+    watchers = (PrintIR("all"),)
+    runner.run(Pipeline((FuseConvBatchNorm(), WrongAdd(node="none"))), chain(), runner.Options(instruments=watchers))
+    first, second = capsys.readouterr().err.split("# IR after ")[1:]
+    assert "planted-wrong-add" not in first and "by planted-wrong-add" in second
+
+
+def test_a_pass_that_changes_the_model_without_announcing_it_is_a_bug(tmp_path: Path) -> None:
+    model = chain()
+    with pytest.raises(InternalError, match="without announcing a rewrite"):
+        runner.run(Pipeline((Silent(),)), model, runner.Options(reproducers=tmp_path))
+    assert printer.text(model) == printer.text(chain())
+
+
+def test_the_culprit_is_one_of_the_rewrites_that_the_bisect_limit_allows() -> None:
+    passes = (WrongAdd(node="add1"), WrongAdd(node="none"))
+    report = runner.run(Pipeline(passes), chain(), runner.Options(bisect_limit=1))
+    assert [o.kept for o in report.outcomes] == [False, True]
+    with pytest.raises(InternalError, match="nothing to bisect"):
+        bisect.find(chain(), [WrongAdd()], lambda m: check.check(chain(), m, Numerics.BITWISE).holds, limit=2)
+
+
+def test_refusals_of_a_run_that_was_undone_are_forgotten() -> None:
+    report = runner.run(Pipeline((WrongAdd(), WrongAdd(node="none"))), chain())
+    assert report.refusals and len(report.refusals) == len(set(report.refusals))
+
+
+def test_without_checks_a_lossy_pass_is_not_measured() -> None:
+    report = runner.run(Pipeline((LyingLossy(),)), chain(), runner.Options(check="off"))
+    assert [(o.kept, o.error) for o in report.outcomes] == [(True, None)]
+
+
+def test_a_fault_in_a_model_too_large_to_compare_whole_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CUT_ABOVE", -1)
+    report = runner.run(Pipeline((WrongAdd(), WrongAdd(node="none"))), chain())
+    assert [o.kept for o in report.outcomes] == [False, True]
+
+
+def test_a_large_model_with_bodies_is_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CUT_ABOVE", -1)
+    model = printer.parse("""<ir_version: 8, opset_import: ["" : 17]>
+net (float[2] x, bool c) => (float[2] y) {
+  [exp] n = Exp (x)
+  [neg1] k1 = Neg (n)
+  [neg2] k2 = Neg (n)
+  [if] q = If (c) <
+    then_branch = yes () => (float[2] t) { [a] t = Neg (k2) },
+    else_branch = no () => (float[2] e) { [b] e = Abs (k1) }
+  >
+  [last] y = Exp (q)
+}""")
+    report = runner.run(Pipeline.parse("infer-shapes,share-subexpressions"), model)
+    assert [(o.rewrites, o.kept) for o in report.outcomes] == [(0, True), (1, True)]
 
 
 def test_a_changed_region_is_checked_alone() -> None:

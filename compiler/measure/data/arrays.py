@@ -36,6 +36,13 @@ def read(file: Path) -> dict[str, Array]:
         raise UserError(f"not an {file.suffix} file: {reason}", place=str(file)) from error
 
 
+def remapped(array: Array) -> Array:
+    """The same array mapped anew: the pages that were read through the old mapping no longer count as this process's memory."""
+    if not isinstance(array, np.memmap) or array.filename is None:
+        return array
+    return np.memmap(array.filename, array.dtype, "r", array.offset, array.shape, "C" if array.flags.c_contiguous else "F")
+
+
 def _npy(stream: BinaryIO, file: Path) -> Array:
     """The array whose .npy image begins where the stream stands."""
     version = npy.read_magic(stream)

@@ -26,10 +26,10 @@ class Images:
 
     def __init__(self, source: Source, model: ir.Model) -> None:
         if len(model.graph.inputs) != 1:
-            names = ", ".join(v.name or "" for v in model.graph.inputs)
-            raise UserError(f"images feed one input, the model has {names}", place=str(source.path), hint="prepare .npz files")
-        self._input, self._source, self._labels = model.graph.inputs[0], source, None
-        self.place = str(source.path)
+            several = ", ".join(v.name or "" for v in model.graph.inputs)
+            raise UserError(f"images feed one input, the model has {several}", place=str(source.path), hint="prepare .npz files")
+        self._input, self._source, self.place = model.graph.inputs[0], source, str(source.path)
+        names: list[str]  # of the classes
         listed = source.path / LABELS
         if listed.is_file():
             self._files, names = _listed(listed, source.labels or "label")
@@ -38,8 +38,7 @@ class Images:
             names = [p.relative_to(source.path).parts[0] for p in self._files if p.parent != source.path]
         if names and len(names) != len(self._files):
             raise UserError("some images lie in class folders, some beside them", place=self.place)
-        if names:
-            self._labels = _numbers(names)
+        self._labels = _numbers(names) if names else None
         self.rows = len(self._files)
 
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
@@ -90,7 +89,8 @@ class Images:
             picture = picture.crop((left, top, left + width, top + height))
         array = np.atleast_3d(np.asarray(picture, np.float32))
         array = array[..., ::-1] if source.channels == "BGR" else array
-        array = (array * np.float32(source.scale) - np.float32(source.mean or 0)) / np.float32(source.std or 1)
+        mean, std = (np.array(values, np.float32) for values in (source.mean or (0.0,), source.std or (1.0,)))
+        array = (array * np.float32(source.scale) - mean) / std
         array = array.transpose(2, 0, 1) if source.layout == "NCHW" else array
         return np.ascontiguousarray(array, self._input.dtype.numpy() if self._input.dtype is not None else np.float32)
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from optc.compiler import ir
 from optc.compiler.diagnostics import UserError, nearest
+from optc.compiler.measure.data.arrays import remapped
 from optc.compiler.numerics import Array
 
 _CHUNK = 16_000_000  # bytes looked at at once
+_MAPPED = 64_000_000  # bytes read through one mapping
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,12 @@ class Arrays:
 
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
         """Arrays of at most `size` samples at a time, copied out of the file."""
-        held = self._load()
+        held, copied = self._load(), 0
         for start in range(0, len(rows), size if self._batched else 1):
+            if copied > _MAPPED:
+                held, copied = {n: remapped(a) for n, a in held.items()}, 0
             part = {n: np.array(a[rows[start : start + size]] if self._batched else a) for n, a in held.items()}
+            copied += sum(a.nbytes for a in part.values())
             labels = part.pop(self._labels) if self._labels else None
             yield Batch({n: a.astype(object) if a.dtype.kind == "U" else a for n, a in part.items()}, labels)
 
@@ -109,6 +114,7 @@ class Arrays:
             seen.note(f"{name} {array.dtype} {array.shape[int(self._batched) :]}".encode())
             step = max(1, _CHUNK // max(1, array[:1].nbytes)) if self._batched else 1
             for start in range(0, len(rows), step):
+                array = remapped(array)
                 part = np.asarray(array[rows[start : start + step]] if self._batched else array)
                 if name == self._labels:
                     seen.labels(part, self.place)

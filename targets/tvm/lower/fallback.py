@@ -20,7 +20,6 @@ def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         domain = node.domain or "ai.onnx"
         raise ctx.fail(node, f"operator {node.op_type} of domain {domain} is not known to this target")
     attributes = {a.name: helper.get_attribute_value(a) for a in ir.to_proto(node).attribute}
-    attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
     attributes["tvm_custom"] = {"name": node.name, "num_outputs": len(node.outputs)}
     args = [None if x is None else relax.const(x) if is_constant(x) else ctx.tensor(x) for x in inputs]
     feeds = onnx_frontend.onnx_input(args)

@@ -29,6 +29,10 @@ Operand = Any  # relax.Var | np.ndarray; Relax is untyped
 Dim = Any  # int | tirx.PrimExpr
 Rule = Callable[["Lowering", ir.Node, Sequence[Operand]], Any]
 
+# Operators (by how their names start) that add up many elements: float16 loses the sum, so they are computed in float32.
+_SUMS: tuple[str, ...] = ("AveragePool", "Conv", "CumSum", "Gemm", "GlobalAverage", "InstanceNorm", "LayerNorm", "LogSoftmax")
+_SUMS += ("LpNorm", "MatMul", "Mean", "RMSNorm", "Reduce", "Softmax", "Sum")
+
 
 @dataclass
 class Lowered:
@@ -84,6 +88,11 @@ class Lowering:
         self._values.update(zip(feeds, variables, strict=True))
         self._borrowed.update(variables)
         names = [value.name or "" for value in graph.outputs]
+        for value in [*feeds, *graph.outputs]:
+            if value.dtype == ir.DataType.BFLOAT16:
+                raise UserError(
+                    f"'{value.name}' is bfloat16, which NumPy has no arrays of", hint="cast it to float32 in the model"
+                )
         with self.builder.function("main"):
             try:
                 with self.builder.dataflow():
@@ -129,10 +138,18 @@ class Lowering:
             results = folded
         else:
             rule = self._table.get((domain, node.op_type), self._fallback)
-            found = rule(self, node, inputs)
+            half = node.op_type.startswith(_SUMS) and any(x is not None and self.dtype(x) == "float16" for x in inputs)
+            found = rule(self, node, [self._recast(x, "float16", "float32") for x in inputs] if half else inputs)
             results = list(found) if isinstance(found, list | tuple) else [found]
+            results = [self._recast(x, "float32", "float16") for x in results] if half else results
         for value, result in zip(node.outputs, results, strict=False):
             self._values[value] = constants.concrete(result)
+
+    def _recast(self, operand: Operand, source: str, dtype: str) -> Operand:
+        """The operand with elements of `dtype` where they are of `source`, else as it is."""
+        if operand is None or self.dtype(operand) != source:
+            return operand
+        return operand.astype(dtype) if is_constant(operand) else self.emit(relax.op.astype(operand, dtype))
 
     def _inline(self, node: ir.Node, inputs: Sequence[Operand]) -> None:
         """An operator of ours without a kernel, by its definition."""

@@ -216,15 +216,17 @@ def _range(start: Dim, end: Dim, step: int, extent: Dim) -> tuple[Dim, Dim, int]
         return (found.start if len(found) else 0), len(found), step
     low, high = (0, extent) if step > 0 else (-1, extent - 1)
     first, last = (_clamp(x, extent, low, high) for x in (start, end))
+    if step == 1 and isinstance(first, int) and first == 0 and last is extent:
+        return 0, extent, 1  # all of it
     count = (last - first + step - 1) // step if step > 0 else (first - last - step - 1) // -step
     return first, tirx.max(count, tirx.IntImm("int64", 0)), step
 
 
 def _clamp(x: Dim, extent: Dim, low: Dim, high: Dim) -> Dim:
     if isinstance(x, int):
-        if x >= 1 << 31:
+        if x >= (1 << 31) - 1:  # also int32's largest, as exporters write "to the end"
             return high
-        if x < -(1 << 31):
+        if x <= -(1 << 31) + 1:
             return low
         if x == 0 and isinstance(low, int) and low == 0:
             return 0

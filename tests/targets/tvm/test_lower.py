@@ -16,6 +16,7 @@ from optc.compiler.diagnostics import UserError
 from optc.targets.tvm import machine
 from optc.targets.tvm.build import build
 from optc.targets.tvm.engine import TvmEngine
+from optc.targets.tvm.lower import lower
 
 HEADER = '<ir_version: 10, opset_import: ["" : {opset}]>'
 
@@ -293,3 +294,80 @@ def test_an_operator_nobody_knows_is_a_clear_error(tmp_path: Path) -> None:
         Compiled("g (float[N, 3, 3] x) => (float[N] y) { y = Det(x) }", tmp_path)
     assert "onnxruntime" in str(caught.value)
     assert "node" in str(caught.value)
+
+
+def test_what_tvms_converter_refuses_is_a_clear_error(tmp_path: Path) -> None:
+    graph = "g (float[2, 4, 8] q, float[2, 4, 8] k) => (float[2, 4, 8] y) { y = Attention(q, k, k) }"
+    with pytest.raises(UserError, match="Attention") as caught:
+        Compiled(graph, tmp_path, opset=23)
+    assert "node" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "g (float[N, 3] x) => (int64[2, M] y) { y = NonZero(x) }",
+        "g (float[N, 9] x) => (float[N, 3] v, int64[N, 3] i) { k = Constant <value_ints = [3]> () \n v, i = TopK(x, k) }",
+    ],
+    ids=["runs Python", "has no lowering"],
+)
+def test_a_conversion_without_native_code_is_refused_when_compiling(graph: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no native code") as caught:
+        Compiled(graph, tmp_path)
+    assert "lowered by TVM's ONNX frontend: node" in str(caught.value)
+
+
+def test_a_body_that_uses_outer_values_is_no_constant(tmp_path: Path) -> None:
+    graph = """g (float[N] x) => (float[N] y) {
+        c = Constant <value = bool {1}> ()
+        y = If(c) <then_branch = t () => (float[N] a) { a = Relu(x) }, else_branch = e () => (float[N] b) { b = Neg(x) }>
+    }"""
+    with pytest.raises(UserError, match="If cannot be compiled"):
+        Compiled(graph, tmp_path)
+
+
+@pytest.mark.parametrize("opset", [13, 17, 19])
+def test_quantized_weights_of_any_opset(opset: int, tmp_path: Path) -> None:
+    model = Compiled(
+        "g (float[N, 3] x) => (float[N, 2] y) { w = DequantizeLinear <axis = 1> (q, s, z) \n y = MatMul(x, w) }",
+        tmp_path,
+        opset,
+        q=np.array([[1, -2], [3, 4], [-5, 6]], np.int8),
+        s=np.array([0.5, 0.25], np.float32),
+        z=np.array([0, 0], np.int8),
+    )
+    model.check(x=_floats(4, 3))
+
+
+def test_sums_of_float16_are_taken_in_float32(tmp_path: Path) -> None:
+    model = Compiled(
+        "g (float16[N, 4096] x) => (float16[N, 1] y, float16[N, 1] s) { y = MatMul(x, w) \n s = ReduceSum <axes = [1]> (x) }",
+        tmp_path,
+        opset=11,
+        w=np.ones((4096, 1), np.float16),
+    )
+    model.check(x=np.full((2, 4096), 1.5, np.float16))
+
+
+def test_bfloat16_inputs_are_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'x' is bfloat16"):
+        Compiled("g (bfloat16[N] x) => (bfloat16[N] y) { y = Relu(x) }", tmp_path)
+
+
+def test_nothing_is_printed_when_lowering_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError):
+        Compiled("g (float[N, 3, 3] x) => (float[N] y) { y = Det(x) }", tmp_path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_slice_to_the_largest_int32_keeps_the_whole_batch(tmp_path: Path) -> None:
+    graph = """g (float[N, 4] x) => (float[N, 4] y) {
+        s = Constant <value_ints = [0, 1]> ()
+        e = Constant <value_ints = [2147483647, 2147483647]> ()
+        tail = Slice(x, s, e)
+        p = Constant <value_ints = [0, 1, 0, 0]> ()
+        y = Pad(tail, p)
+    }"""
+    Compiled(graph, tmp_path).check(x=_floats(3, 4))
+    lowered = lower(load.from_proto(onnx.parser.parse_model(HEADER.format(opset=17) + graph), "test"), machine.host())
+    assert not lowered.computed  # the batch is still the input's

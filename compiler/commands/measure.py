@@ -1,0 +1,143 @@
+"""`optc check --metric`: metrics of two models on the user's data, and whether they stay within budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optc.compiler.commands.common import emit, table
+from optc.compiler.diagnostics import ContractError, UserError
+
+if TYPE_CHECKING:
+    from optc.compiler.measure.data import Source
+    from optc.compiler.measure.evaluate import Evaluation, Measured
+
+PANEL = "Metrics"
+Labels = Annotated[
+    str,
+    typer.Option(
+        "--labels", help="The array of the data that holds the labels.", metavar="NAME", show_default=False, rich_help_panel=PANEL
+    ),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        help="By labels: top1, top5, accuracy, f1, auc, wer, cer, perplexity, pearson, spearman, psnr. "
+        "By the source's outputs: agreement, relative-l2, cosine, kl, worst-l2.",
+        metavar="NAME",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+MaxDrop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--max-drop",
+        help="Fail unless a metric gets worse by no more, judged on the 95 % interval: top1=0.5% (points), perplexity=1% "
+        "(of the source's), relative-l2=0.01.",
+        metavar="NAME=AMOUNT",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", help="The output to measure.", metavar="NAME", show_default="the first", rich_help_panel=PANEL),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch",
+        min=0,
+        help="The arrays' leading axis counts samples: run N at once. 0: a file is one feed.",
+        metavar="N",
+        show_default="the model's, or 32, with metrics; else 0",
+        rich_help_panel=PANEL,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Draw N samples of the data.", metavar="N", show_default="all", rich_help_panel=PANEL),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Draw them by this seed.", show_default="0", rich_help_panel=PANEL)
+]
+RecipeData = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe", help="Take the data and their preparation from a recipe.", show_default=False, rich_help_panel=PANEL
+    ),
+]
+
+
+def source(
+    data: Path | None, recipe: Path | None, labels: str, batch: int | None, limit: int | None, seed: int | None
+) -> Source | None:
+    """The data that options name, over those of a recipe; None where neither names any. Raises UserError."""
+    from optc.compiler.measure.data import Source
+    from optc.compiler.recipe import Recipe
+
+    base = Recipe.read(recipe).data if recipe is not None else None
+    if recipe is not None and base is None and data is None:
+        raise UserError("the recipe names no data", place=str(recipe), hint='[data] with path = "samples.npz"')
+    given = {"labels": labels or None, "batch": batch, "limit": limit, "seed": seed, "path": data}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if base is None and data is None:
+        if chosen:
+            raise UserError(f"--{next(iter(chosen))} speaks of data, there are none", hint="--data FILE, or --recipe")
+        return None
+    return replace(base, **chosen) if base is not None else Source(**chosen)  # type: ignore[arg-type]
+
+
+def report(
+    before: Path,
+    after: Path,
+    data: Source | None,
+    metrics: Sequence[str],
+    max_drop: Sequence[str],
+    output: str | None,
+    json: bool,
+) -> None:
+    """Measure and print. Raises ContractError (with --json: exits with its code) where a budget is not surely met."""
+    from optc.compiler import api
+
+    if data is None:
+        raise UserError("metrics need data", place="--metric", hint="--data FILE, or --recipe with a [data] table")
+    found = api.measure(before, after, data, metrics, max_drop, output)
+    if json:
+        emit(found.document())
+    else:
+        _print(found)
+    if found.holds:
+        return
+    broken = [m for m in found.measured if m.decision not in (None, "keep")]
+    if json:
+        raise typer.Exit(ContractError.exit_code)
+    raise ContractError("; ".join(_why(m, found.samples) for m in broken), place=f"{before} and {after}")
+
+
+def _print(found: Evaluation) -> None:
+    rows = []
+    for m in found.measured:
+        d = m.difference
+        verdict = "" if m.decision is None else {"keep": "within", "reject": "beyond"}.get(m.decision, m.decision)
+        limit = "" if m.limit is None else f"{m.limit:.4g}"
+        rows.append(
+            [m.metric, f"{m.source:.5g}", f"{m.result:.5g}", f"{d.value:+.3g} [{d.low:+.3g}, {d.high:+.3g}]", limit, verdict]
+        )
+    table("", ["metric", "source", "result", "difference, 95 % interval", "budget", ""], rows)
+    print(f"{found.samples} samples, sha256 {found.digest[:16]}")
+
+
+def _why(m: Measured, samples: int) -> str:
+    harm = m.difference if m.better == "lower" else -m.difference
+    worse = f"{m.metric} is worse by {harm.value:.3g} [{harm.low:.3g}, {harm.high:.3g}]"
+    if m.decision == "reject":
+        return f"{worse}, the budget is {m.limit:.3g}"
+    more = f"about {m.needed} would do" if m.needed is not None else "no number would do, the drop is the budget"
+    return f"{worse}: {samples} samples are too few for a budget of {m.limit:.3g}, {more}"

@@ -1,0 +1,121 @@
+"""Intervals hold the truth as often as they say, and decisions on budgets are right, in simulations with known truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from optc.compiler.measure import statistics
+from optc.compiler.measure.statistics import Interval, decide, paired_proportions, samples_needed
+
+Z2 = 1.959963984540054**2
+
+
+def simulated(n: int, gained: float, lost: float, repeats: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of the harm (source - result) in simulated evaluations in which these shares of samples change sides."""
+    counts = np.random.default_rng(seed).multinomial(n, [gained, lost, 1 - gained - lost], repeats)
+    bounds = -paired_proportions(counts[:, 0], counts[:, 1], n)
+    return bounds[:, 1], bounds[:, 0]
+
+
+def test_tangos_interval_is_the_published_one() -> None:
+    # M. Fagerland et al., BMC Med. Res. Methodol. 13 (2013) 91, table 6: airway hyper-responsiveness, n12 = 1, n21 = 7, n = 21
+    assert paired_proportions(1, 7, 21) == pytest.approx([-0.517, -0.026], abs=5e-4)
+
+
+def test_without_discordance_the_interval_has_a_closed_form() -> None:
+    for n in (1, 20, 10_000):
+        assert paired_proportions(0, 0, n) == pytest.approx([-Z2 / (n + Z2), Z2 / (n + Z2)], rel=1e-9)
+
+
+def test_exchanging_source_and_result_mirrors_the_interval() -> None:
+    assert paired_proportions(3, 9, 50) == pytest.approx(-paired_proportions(9, 3, 50)[::-1])
+
+
+@pytest.mark.parametrize(("n", "gained", "lost"), [(1000, 0.005, 0.005), (10_000, 0.0035, 0.0065), (200, 0.1, 0.05)])
+def test_the_interval_holds_the_truth_in_95_of_100(n: int, gained: float, lost: float) -> None:
+    low, high = simulated(n, gained, lost, 20_000)
+    assert 0.935 <= np.mean((low <= lost - gained) & (lost - gained <= high)) <= 0.97
+
+
+def test_a_drop_of_0_3_points_never_passes_a_budget_of_0_1_points() -> None:
+    """n = 10,000 and 1 % discordance. A gate keeps only what is surely within the budget, so not keeping is the right way."""
+    low, high = simulated(10_000, 0.0035, 0.0065, 1000)
+    decisions = [decide(Interval(0.0, a, b, 0.95, ""), 0.001) for a, b in zip(low, high, strict=True)]
+    assert decisions.count("keep") == 0 and 1000 - decisions.count("keep") >= 950
+    assert decisions.count("reject") >= 450  # the others are said to be undecided: so much is in 10,000 samples, and no more
+
+
+def test_no_drop_passes_a_budget_of_0_5_points() -> None:
+    low, high = simulated(10_000, 0.005, 0.005, 1000)
+    decisions = [decide(Interval(0.0, a, b, 0.95, ""), 0.005) for a, b in zip(low, high, strict=True)]
+    assert decisions.count("keep") >= 950
+
+
+def test_a_drop_beyond_the_budget_is_kept_in_at_most_25_of_1000() -> None:
+    _, high = simulated(10_000, 0.004, 0.006, 20_000)  # a drop of 0.2 points
+    assert np.mean(high <= 0.00199) <= 0.03
+
+
+@pytest.mark.parametrize(("budget", "gained", "lost"), [(0.001, 0.0035, 0.0065), (0.005, 0.005, 0.005), (0.001, 0.01, 0.01)])
+def test_the_number_of_samples_that_is_named_would_do(budget: float, gained: float, lost: float) -> None:
+    n = samples_needed(budget, gained + lost, lost - gained)
+    assert n is not None
+    low, high = simulated(n, gained, lost, 2000)
+    settled = np.mean((high <= budget) | (low > budget))
+    assert 0.75 <= settled
+    low, high = simulated(n // 3, gained, lost, 2000)
+    assert np.mean((high <= budget) | (low > budget)) < settled - 0.2  # and far fewer would not
+
+
+def test_how_many_samples_it_takes_without_any_discordance() -> None:
+    n = samples_needed(0.001, 0.0)
+    assert n is not None and Z2 / (n + Z2) <= 0.001 < Z2 / (n - 1 + Z2)
+    assert samples_needed(0.001, 0.01, drop=0.001) is None  # the drop is the budget
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "decision"),
+    [(0.0, 0.1, "keep"), (0.0, 0.11, "undecided"), (0.11, 0.2, "reject"), (-math.inf, math.inf, "undecided")],
+)
+def test_decisions_are_made_on_the_bounds(low: float, high: float, decision: str) -> None:
+    assert decide(Interval(0.05, low, high, 0.95, ""), 0.1) == decision
+
+
+def test_what_is_no_number_is_rejected() -> None:
+    samples = np.ones((30, 1))
+    harm = statistics.bootstrap(samples, samples * math.nan)
+    assert decide(harm, 1.0) == "reject"
+
+
+def test_the_bootstrap_of_a_mean_holds_the_truth() -> None:
+    rng, held = np.random.default_rng(0), 0
+    for seed in range(200):
+        source = rng.exponential(1.0, (200, 1))
+        found = statistics.bootstrap(source, source + rng.normal(0.1, 0.5, (200, 1)), seed=seed)
+        held += found.low <= 0.1 <= found.high
+    assert held >= 180
+
+
+def test_the_bootstrap_pairs_samples_and_repeats_itself() -> None:
+    source = np.random.default_rng(0).normal(0, 100, (500, 1))
+    found = statistics.bootstrap(source, source + 1)
+    assert (found.low, found.high) == (pytest.approx(1), pytest.approx(1))  # the spread of the samples cancels
+    assert found == statistics.bootstrap(source, source + 1)
+
+
+def test_a_value_of_all_records_is_resampled_whole() -> None:
+    rng = np.random.default_rng(0)
+    source = rng.normal(1, 1, (300, 2))
+    ratio = statistics.bootstrap(source, source * [1.1, 1.0], lambda r: r[:, 0].sum() / r[:, 1].sum())
+    exact = 0.1 * source[:, 0].sum() / source[:, 1].sum()
+    assert ratio.value == pytest.approx(exact) and ratio.low < exact < ratio.high
+
+
+def test_few_or_unchanged_samples_claim_no_certainty() -> None:
+    few = statistics.bootstrap(np.ones((5, 1)), np.ones((5, 1)))
+    assert decide(few, 1.0) == "undecided"
+    unchanged = statistics.bootstrap(np.ones((100, 1)), np.ones((100, 1)), reach=1.0)
+    assert unchanged.high == pytest.approx(Z2 / (100 + Z2))
