@@ -1,6 +1,6 @@
 """Shape arithmetic: what is known of the elements of small integer tensors, as dimensions (compiler/symbolic.py).
 
-`Contents().of(value)` follows Shape, Gather, Slice, Concat and their like back to constants and to the shapes of values.
+`contents(graph).of(value)` follows Shape, Gather, Slice, Concat and their like back to constants and to the shapes of values.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir, symbolic
+from optc.compiler.analysis import analysis
 
 SMALL = 64
 """Larger tensors are data, not shapes."""
@@ -43,6 +44,12 @@ def known_array(array: Array | None) -> Array | None:
     if array is None or not all(isinstance(x, int) for x in array.flat):
         return None
     return array.astype(np.int64)
+
+
+@analysis
+def contents(graph: ir.Graph) -> Contents:
+    """The shape arithmetic of a graph, shared by the passes between which it does not change."""
+    return Contents()
 
 
 class Contents:

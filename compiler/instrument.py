@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -70,8 +71,7 @@ class TimePasses(Instrument):
 class Progress(Instrument):
     """Tell a callback the name of each pass as it starts."""
 
-    tell: object
+    tell: Callable[[str], None]
 
     def before(self, p: Pass, edit: Editor) -> None:
-        if callable(self.tell):
-            self.tell(p.name)
+        self.tell(p.name)

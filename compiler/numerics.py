@@ -24,7 +24,7 @@ class Numerics(Enum):
     """What a pass promises of the model's outputs."""
 
     BITWISE = "bitwise"
-    """Identical outputs."""
+    """Identical outputs (0.0 and -0.0 are one number)."""
     REASSOCIATED = "reassociated"
     """Float rounding only: relative error max|a-b| / max|a| of each output over all samples at most TOLERANCE."""
     LOSSY = "lossy"

@@ -13,8 +13,9 @@ from optc.compiler.diagnostics import UserError, nearest
 
 T = TypeVar("T")
 
-_ITEM = re.compile(r'\s*([A-Za-z0-9_.\-]+)\s*(\{((?:"[^"]*"|[^{}"])*)\})?\s*')
-_OPTION = re.compile(r'([A-Za-z0-9_\-]+)\s*=\s*("[^"]*"|[^\s{}"]+)')
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_ITEM = re.compile(rf'\s*([A-Za-z0-9_.\-]+)\s*(\{{((?:{_QUOTED}|[^{{}}"])*)\}})?\s*')
+_OPTION = re.compile(rf'([A-Za-z0-9_\-]+)\s*=\s*({_QUOTED}|[^\s{{}}"]+)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _options(text: str, item: re.Match[str]) -> dict[str, tuple[str, tuple[int, 
         span = (base + option.start(), base + option.end())
         if option[1] in found:
             raise UserError(f"option '{option[1]}' stands twice", source=text, span=span)
-        found[option[1]] = option[2].strip('"'), span
+        found[option[1]] = re.sub(r"\\(.)", r"\1", option[2][1:-1]) if option[2].startswith('"') else option[2], span
         at = option.end()
     return found
 
@@ -151,7 +152,8 @@ def _text(value: Any) -> str:
     if value is None:
         return "none"
     text = "|".join(map(_text, value)) if isinstance(value, tuple) else str(value)
-    return f'"{text}"' if not text or re.search(r'[\s{},="]', text) else text
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}"' if not text or re.search(r'[\s{},="\\]', text) else text
 
 
 def values(instance: Any) -> dict[str, Any]:

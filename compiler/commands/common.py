@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,7 +51,16 @@ BisectLimit = Annotated[
 
 def emit(document: Any) -> None:
     """The one JSON document of `--json`."""
-    print(json.dumps(document, indent=2, default=str))
+    print(json.dumps(_finite(document), indent=2, default=str, allow_nan=False))
+
+
+def _finite(document: Any) -> Any:
+    """JSON has no NaN and no infinities: they become the strings that name them."""
+    if isinstance(document, float):
+        return document if math.isfinite(document) else str(document)
+    if isinstance(document, dict):
+        return {key: _finite(value) for key, value in document.items()}
+    return [_finite(value) for value in document] if isinstance(document, list | tuple) else document
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optc.compiler import ir, shape_rules
-from optc.compiler.contents import Contents, dims, known_array
+from optc.compiler.contents import Contents, contents, dims, known_array
 from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
@@ -42,14 +42,14 @@ class FoldConstants(Pass):
     numerics = Numerics.REASSOCIATED
 
     def run(self, edit: Editor) -> None:
-        contents, room = Contents(), self.max_growth
+        known, room = contents(edit.graph), self.max_growth
         for graph in ir.all_graphs(edit.graph):
             for node in list(graph):
                 if node.graph is None or ir.standard(node, "Constant") or any(True for _ in ir.bodies(node)):
                     continue
                 if ir.standard(node, "Reshape"):
-                    _constant_target(edit, node, contents)
-                arrays = self._compute(edit, node, contents)
+                    _constant_target(edit, node, known)
+                arrays = self._compute(edit, node, known)
                 if arrays is None:
                     continue
                 growth = sum(a.nbytes for a in arrays) - _freed(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from optc.compiler import ir
-from optc.compiler.contents import Contents
+from optc.compiler.contents import Contents, contents
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
@@ -23,11 +23,11 @@ class InferShapes(Pass):
     numerics = Numerics.BITWISE
 
     def run(self, edit: Editor) -> None:
-        _graph(edit, edit.graph, Contents())
+        _graph(edit, edit.graph, contents(edit.graph))
 
 
-def _graph(edit: Editor, graph: ir.Graph, contents: Contents) -> None:
+def _graph(edit: Editor, graph: ir.Graph, known: Contents) -> None:
     for node in graph:
         for body in ir.bodies(node):
-            _graph(edit, body, contents)
-        infer_node(edit, node, contents)
+            _graph(edit, body, known)
+        infer_node(edit, node, known)

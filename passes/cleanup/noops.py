@@ -63,7 +63,7 @@ def _slice(x: ir.Value, node: ir.Node) -> Any:
 
 
 def _pad(x: ir.Value, node: ir.Node) -> Any:
-    pads = ir.attribute(node, "pads") if "pads" in node.attributes else ir.const(node.inputs[1])
+    pads = ir.attribute(node, "pads") if "pads" in node.attributes else ir.const(node.inputs[1]) if len(node.inputs) > 1 else None
     return x if pads is not None and not np.any(pads) else None
 
 

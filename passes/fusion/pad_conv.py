@@ -33,6 +33,8 @@ class FusePadConv(RewritePass):
         w: ir.Value,
         b: ir.Value | None,
     ) -> Any:
+        if pads is None and "pads" not in pad.attributes:
+            return Refuse("it is of opset 1")
         added = np.array(ir.attribute(pad, "pads"), np.int64) if pads is None else pads
         filled = ir.attribute(pad, "value", 0.0) if value is None else value
         if np.any(filled):

@@ -95,3 +95,16 @@ def test_options_are_described_for_help() -> None:
     assert described["max-error"] == ("float", "0.5")
     assert described["mode"] == ("layer|global", "layer")
     assert described["fast"] == ("bool", "false")
+
+
+@dataclass(frozen=True)
+class Said:
+    """A text."""
+
+    what: str
+
+
+@pytest.mark.parametrize("text", ['say "hi" {x}', "back\\slash", 'ends with \\"', "", "a=b, c"])
+def test_any_text_survives_being_spelled_and_parsed(text: str) -> None:
+    (item,) = options.split(options.spell("say", Said(text)), "pass")
+    assert options.construct(Said, {k: v for k, (v, _) in item.options.items()}, place="say") == Said(text)
