@@ -25,9 +25,8 @@ LABELS = np.arange(10) % 4
 
 
 def model(inputs: str = "float[N, 2, 3] x") -> ir.Model:
-    first = inputs.split()[-1]
-    text = f'<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => (float[A, B, C] y) {{ y = Identity({first}) }}'
-    return load.from_proto(onnx.parser.parse_model(text.replace("float[A, B, C] y", "y")), "model")
+    text = f'<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => (y) {{ y = Identity(x) }}'
+    return load.from_proto(onnx.parser.parse_model(text), "model")
 
 
 def fed(source: Source, batch: int, of: ir.Model | None = None) -> list[Array]:
@@ -115,7 +114,7 @@ def test_data_that_do_not_fit(arrays: dict[str, Array], options: dict[str, str],
     np.savez(tmp_path / "d.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(UserError) as caught:
         Dataset(Source(tmp_path / "d.npz", **options), model(), 4)  # type: ignore[arg-type]
-    assert all(w in str(caught.value).replace(", ", ",").replace("', ", "',") or w in str(caught.value) for w in words)
+    assert all(w in str(caught.value) for w in words)
     assert "d.npz" in caught.value.place
 
 
@@ -123,7 +122,7 @@ def test_data_that_do_not_fit(arrays: dict[str, Array], options: dict[str, str],
 def test_files_that_are_no_data(name: str, tmp_path: Path) -> None:
     if name.startswith("d"):
         (tmp_path / name).write_bytes(b"\x93NUMPY\x01\x00 nonsense")
-    with pytest.raises(UserError, match="not an|no data|unknown kind"):
+    with pytest.raises(UserError, match=r"not an|no data|unknown kind"):
         data.read(tmp_path / name, model())
 
 

@@ -20,9 +20,20 @@ def simulated(n: int, gained: float, lost: float, repeats: int, seed: int = 0) -
     return bounds[:, 1], bounds[:, 0]
 
 
-def test_tangos_interval_is_the_published_one() -> None:
-    # M. Fagerland et al., BMC Med. Res. Methodol. 13 (2013) 91, table 6: airway hyper-responsiveness, n12 = 1, n21 = 7, n = 21
+def test_tangos_interval_of_a_published_table() -> None:
+    # airway hyper-responsiveness (Bentur et al., 2009) as in M. Fagerland et al., Statistics in Medicine 33 (2014) 2850-2875
     assert paired_proportions(1, 7, 21) == pytest.approx([-0.517, -0.026], abs=5e-4)
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(1, 7, 21), (40, 20, 160), (0, 3, 50)])
+def test_the_score_at_both_bounds_is_the_normal_quantile(gained: int, lost: int, n: int) -> None:
+    """With the likelihood's maximum under the bound searched on a grid, where the code has it in closed form."""
+    for bound in paired_proportions(gained, lost, n):
+        q = np.linspace(max(0.0, -bound), (1 - bound) / 2, 1_000_001)[1:-1]  # what only the source has right
+        likelihood = gained * np.log(q + bound) + lost * np.log(q) + (n - gained - lost) * np.log(1 - 2 * q - bound)
+        best = q[likelihood.argmax()]
+        score = (gained - lost - n * bound) / math.sqrt(n * (2 * best + bound - bound**2))
+        assert score**2 == pytest.approx(Z2, rel=1e-4)
 
 
 def test_without_discordance_the_interval_has_a_closed_form() -> None:
