@@ -175,7 +175,7 @@ def measure(
 
     Raises UserError for data or metrics that do not fit, before any long work.
     """
-    budgets = dict(Budget.parse(text) for text in max_drop)
+    budgets = Budget.parse_all(max_drop)
     for name in (*metrics, *budgets):
         evaluate.find(name)
     source = load.load(before)

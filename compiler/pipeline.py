@@ -66,6 +66,9 @@ class Pipeline:
     def __str__(self) -> str:
         return ",".join(map(str, self.passes))
 
+    def __len__(self) -> int:
+        return len(self.passes)
+
     def __iter__(self) -> Iterator[Pass]:
         return iter(self.passes)
 

@@ -45,8 +45,8 @@ def diff(
     old = _optimized(before, "", shape)
     new = _optimized(after, "", shape) if after else _optimized(before, DEFAULT_PASSES if passes is None else passes, shape)
     a, b = (printer.text(m).splitlines() for m in (old, new))
-    for line in difflib.unified_diff(a, b, str(before), str(after or "after passes"), lineterm="", n=1):
-        print(line)
+    lines = list(difflib.unified_diff(a, b, str(before), str(after or "after passes"), lineterm="", n=1))
+    print("\n".join(lines) if lines else "no difference")
 
 
 def explain(

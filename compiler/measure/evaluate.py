@@ -41,6 +41,16 @@ class Budget:
             raise UserError("expected NAME=AMOUNT", place=f"--max-drop {text}", hint="--max-drop top1=0.5%")
         return name, Budget(value, amount.endswith("%"))
 
+    @staticmethod
+    def parse_all(texts: Iterable[str]) -> dict[str, Budget]:
+        found: dict[str, Budget] = {}
+        for text in texts:
+            name, budget = Budget.parse(text)
+            if name in found:
+                raise UserError(f"'{name}' has two budgets", place=f"--max-drop {text}")
+            found[name] = budget
+        return found
+
     def limit(self, metric: Metric, source: float) -> float:
         if not self.percent:
             return self.amount

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +18,11 @@ from optc.compiler.numerics import Array
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 _HEADER_LIMIT = 100_000_000  # the safetensors format's own
+
+_DAMAGED = (
+    *(ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError),  # numpy parses the header of an .npy as Python
+)
 
 _SAFETENSORS: dict[str, Any] = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16, "U32": np.uint32, "I32": np.int32,
@@ -31,7 +38,7 @@ def read(file: Path) -> dict[str, Array]:
             with file.open("rb") as stream:
                 return {"": _npy(stream, file)}
         return _npz(file) if file.suffix == ".npz" else _safetensors(file)
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"not an {file.suffix} file: {reason}", place=str(file)) from error
 
@@ -62,7 +69,10 @@ def _npz(file: Path) -> dict[str, Array]:
                 stream.seek(member.header_offset + 26)  # the local header's own lengths of name and extra field
                 lengths = stream.read(4)
                 stream.seek(int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little"), 1)
-                found[name] = _npy(stream, file)
+                start = stream.tell()
+                found[name] = array = _npy(stream, file)
+                if stream.tell() - start + array.nbytes != member.file_size:
+                    raise ValueError(f"array '{name}' is not as long as its header says")
             else:
                 with archive.open(member) as packed:
                     found[name] = npy.read_array(packed, allow_pickle=False)
@@ -76,6 +86,8 @@ def _safetensors(file: Path) -> dict[str, Array]:
         if length > _HEADER_LIMIT:
             raise ValueError("its header is longer than the format allows")
         header = json.loads(stream.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table")
     found = {}
     for name, entry in header.items():
         if name == "__metadata__":

@@ -27,6 +27,8 @@ class Dataset:
     """
 
     def __init__(self, source: Source, model: ir.Model, batch: int) -> None:
+        if not model.graph.inputs:
+            raise UserError("the model has no inputs to feed", place=str(source.path))
         fixed = fixed_batch(model)
         parts, arrays_ = _parts(source, model, batch)
         self._size = batch if arrays_ else batch or fixed or 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,8 @@ class Images:
         seen.note(f"{self._source.table()}".encode())
         for i in rows:
             file = self._files[i]
-            try:
-                with image.open(file) as opened:
-                    opened.verify()
-            except (OSError, SyntaxError, ValueError) as error:  # Pillow says SyntaxError of a broken PNG
-                raise UserError(f"not an image: {error}", place=str(file)) from error
+            with _readable(file), image.open(file) as opened:
+                opened.verify()
             with file.open("rb") as stream:
                 seen.note(hashlib.file_digest(stream, "sha256").digest())
         if self._labels is not None:
@@ -73,7 +71,7 @@ class Images:
     def _image(self, file: Path) -> Array:
         """One image, without the batch axis, in the input's dtype."""
         source, image = self._source, _pillow()
-        with image.open(file) as opened:
+        with _readable(file), image.open(file) as opened:
             picture = opened.convert("L" if source.channels == "L" else "RGB")
         if source.resize:
             picture = picture.resize(_target(picture.size, source.resize), image.Resampling.BILINEAR)
@@ -126,6 +124,15 @@ def _numbers(names: list[str]) -> Array:
     if all(n.lstrip("-").isdecimal() for n in names):
         return np.array(names, np.int64)
     return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """What Pillow cannot read is an error of the user's data."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, _pillow().DecompressionBombError) as error:  # SyntaxError: a broken PNG
+        raise UserError(f"not an image: {error}", place=str(file)) from error
 
 
 def _pillow() -> Any:

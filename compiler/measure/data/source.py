@@ -20,7 +20,7 @@ class Source:
     axis of every array counts samples, fed that many at a time; 0: a file is one feed. `limit` samples are drawn by `seed`.
 
     Images: converted to `channels`, resized (one number: the shorter side; two: height, width; bilinear), cropped at the centre,
-    then `(x * scale - mean) / std`, in `layout`.
+    then `(x * scale - mean) / std`, in `layout`. They are taken as they are stored: EXIF does not turn them.
     """
 
     path: Path

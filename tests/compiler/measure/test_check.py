@@ -102,6 +102,7 @@ def test_a_budget_is_met_broken_or_undecided(folder: Path, command: str, code: i
         ("--data d.npz --labels label --metric top1 --output first", ["'top1' does not fit"]),
         ("--data d.npz --labels label --max-drop top1", ["expected NAME=AMOUNT"]),
         ("--data d.npz --labels label --max-drop top1=-1%", ["expected NAME=AMOUNT"]),
+        ("--data d.npz --labels label --max-drop top1=1% --max-drop top1=2%", ["'top1' has two budgets"]),
         ("--limit 3", ["--limit speaks of data"]),
         ("--data d.npz --labels label --output y", ["--output says what metrics look at"]),
     ],

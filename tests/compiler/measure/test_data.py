@@ -126,6 +126,22 @@ def test_files_that_are_no_data(name: str, tmp_path: Path) -> None:
         data.read(tmp_path / name, model())
 
 
+@pytest.mark.parametrize("form", FORMS[1:], ids=["npz", "compressed npz", "safetensors"])
+def test_damaged_files_are_read_or_refused(form: Callable[[Path], Path], tmp_path: Path) -> None:
+    whole, rng = form(tmp_path).read_bytes(), np.random.default_rng(0)
+    file, refused = form(tmp_path), 0
+    for _ in range(8000):
+        damaged = bytearray(whole[: rng.integers(len(whole)) if rng.random() < 0.2 else None])
+        for at in rng.integers(0, max(1, len(damaged)), 3):
+            damaged[at : at + 1] = bytes([rng.integers(256)])
+        file.write_bytes(damaged)
+        try:
+            data.read(Source(file, labels="label"), model())
+        except UserError:
+            refused += 1
+    assert refused > 50
+
+
 def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(UserError, match="objects"):
