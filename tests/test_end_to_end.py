@@ -170,3 +170,11 @@ def test_lossy_passes_are_measured_kept_and_smaller(fashion_cnn: Path, tmp_path:
     assert [o.kept for o in dropped.report.outcomes] == [False]
     if "prune" not in passes:
         assert kept.bytes_after < 0.5 * dropped.bytes_after
+
+
+@pytest.mark.parametrize("passes", ["quantize-weights{max-error=0.9}", "share-weights{bits=7 max-error=0.9}"])
+def test_weights_that_were_made_small_stay_small_in_native_code(fashion_cnn: Path, tmp_path: Path, passes: str) -> None:
+    plain = optc.compile(fashion_cnn, tmp_path / "plain.optc", passes="", cache=False)
+    small = optc.compile(fashion_cnn, tmp_path / "small.optc", passes=passes, cache=False)
+    weights = [sum(f.stat().st_size for f in (r.path / "weights").iterdir()) for r in (plain, small)]
+    assert weights[1] < 0.4 * weights[0] and not small.broken and not small.notes

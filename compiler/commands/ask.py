@@ -123,6 +123,8 @@ def check(
         print(
             f"{worst}, {samples} {'generated samples' if source is None else 'samples'}, tolerance {worst.allowed(tolerance):.1e}"
         )
+    if not holds and json:
+        raise typer.Exit(ContractError.exit_code)  # the one document has been printed
     if not holds:
         raise ContractError(
             f"the models differ: {worst}", place=f"{before} and {after}", hint="`optc bisect` finds the rewrite that is guilty"

@@ -18,6 +18,7 @@ from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError, UserError
 from optc.compiler.target import Artifact
 from optc.targets.tvm.alignment import unaligned_inputs
+from optc.targets.tvm.compact import compact
 from optc.targets.tvm.lower import bind, lower
 from optc.targets.tvm.schedule import schedule_module
 
@@ -43,15 +44,17 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
             if "cannot emit this Relax operator" not in str(error):
                 raise
             raise unknown(str(error).strip().splitlines()[-1], lowered.notes) from error
+    stored, forms = compact(lowered.weights)
     program = {
         "library": library,
         "features": sorted(machine.features),
         "inputs": [list(item) for item in lowered.inputs],
         "outputs": lowered.outputs,
         "weights": list(lowered.weights),
+        "compact": forms,
         "work": lowered.work,
     }
-    return Artifact({library: link(executable.mod)}, lowered.weights, program, (*lowered.notes, *notes))
+    return Artifact({library: link(executable.mod)}, stored, program, (*lowered.notes, *notes))
 
 
 def fuse(module: Any) -> Any:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optc.compiler.diagnostics import UserError
+from optc.targets.tvm.compact import expand
 
 Array = npt.NDArray[Any]
 
@@ -75,7 +76,9 @@ class TvmEngine:
     def __init__(self, library: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> None:
         self._ffi = _runtime()
         self._module = self._ffi.load_module(str(library))
-        self._arrays = [np.ascontiguousarray(weights[name]) for name in program["weights"]]  # the tensors do not own them
+        self._arrays = [
+            np.ascontiguousarray(expand(weights, program["compact"], name)) for name in program["weights"]
+        ]  # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, np.dtype(dtype)) for name, dtype in program["inputs"]]
         self._work: int = program["work"]

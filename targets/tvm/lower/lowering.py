@@ -267,11 +267,14 @@ class Lowering:
     def reshape(self, operand: Operand, shape: Sequence[Dim]) -> Any:
         """A view."""
         var = self.tensor(operand)
-        if self.same_shape(self.shape(var), shape):
-            return var
-        view = self.emit(
-            relax.op.reshape(var, relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in shape]))
-        )
+        return var if self.same_shape(self.shape(var), shape) else self._view(var, shape)
+
+    def _view(self, var: Any, shape: Sequence[Dim]) -> Any:
+        dims = [tirx.IntImm("int64", d) if isinstance(d, int) else d for d in shape]
+        return self._alias(self.emit(relax.op.reshape(var, relax.ShapeExpr(dims))), var)
+
+    def _alias(self, view: Any, var: Any) -> Any:
+        """`view`, noted to share the memory of `var`."""
         if var in self._borrowed:
             self._borrowed.add(view)
         return view
@@ -305,9 +308,14 @@ class Lowering:
     def same_shape(self, a: Sequence[Dim], b: Sequence[Dim]) -> bool:
         return len(a) == len(b) and all(self.same(x, y) for x, y in zip(a, b, strict=True))
 
-    def assume_shape(self, operand: Any, shape: Sequence[Dim]) -> Any:
-        """The tensor under a shape that cannot be proved at compile time: checked at run time."""
-        return self.builder.match_cast(operand, relax.TensorType(list(shape), self.dtype(operand)))
+    def assume_shape(self, var: Any, shape: Sequence[Dim]) -> Any:
+        """The tensor under a shape that cannot be proved at compile time: checked at run time.
+
+        FuseOps does not see that a cast reads its operand, and would fuse what comes before it with what comes after it. A view
+        is an operator that it sees and does not fuse.
+        """
+        view = self._view(var, self.shape(var))
+        return self._alias(self.builder.match_cast(view, relax.TensorType(list(shape), self.dtype(var))), view)
 
 
 def bind(module: tvm.IRModule, computed: Sequence[tuple[Any, Any]]) -> tvm.IRModule:

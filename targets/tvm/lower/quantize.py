@@ -32,6 +32,9 @@ def dequantize(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     x, scale = inputs[0], _shaped(ctx, node, inputs[1], inputs[0])
     zero = inputs[2] if len(inputs) > 2 else None
     dtype = ctx.dtype(scale)
+    if is_constant(x) and is_constant(scale) and (zero is None or is_constant(zero)):  # a weight: the kernels pack it
+        shift = 0 if zero is None else _shaped(ctx, node, zero, x).astype(np.int32)
+        return (x.astype(np.int32) - shift).astype(dtype) * scale
     if zero is None:
         return elementwise(ctx, "dequantize", lambda q, s: q.astype(dtype) * s, x, scale)
     return elementwise(

@@ -121,3 +121,9 @@ def test_data_may_come_from_a_recipe(folder: Path) -> None:
     assert json.loads(again.stdout)["data"] == told["data"]  # the same samples, however they are batched
     plain = check(folder, "source.onnx near.onnx --recipe r.toml --tolerance 0.01 --json")
     assert plain.returncode == 0 and json.loads(plain.stdout)["samples"] == 1
+
+
+def test_without_metrics_outputs_are_compared_and_json_stays_one_document(folder: Path) -> None:
+    done = check(folder, "source.onnx ruined.onnx --data d.npz --labels label --json")
+    assert done.returncode == 3 and json.loads(done.stdout)["holds"] is False
+    assert "the models differ" in check(folder, "source.onnx ruined.onnx --data d.npz --labels label").stderr

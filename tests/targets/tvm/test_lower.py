@@ -371,3 +371,24 @@ def test_a_slice_to_the_largest_int32_keeps_the_whole_batch(tmp_path: Path) -> N
     Compiled(graph, tmp_path).check(x=_floats(3, 4))
     lowered = lower(load.from_proto(onnx.parser.parse_model(HEADER.format(opset=17) + graph), "test"), machine.host())
     assert not lowered.computed  # the batch is still the input's
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        "s = Sigmoid(r)  a = Add(x, r)  y = Add(s, a)",
+        "s = Sigmoid(r)  a = Add(x, s)  t = Tanh(s)  y = Add(t, a)",
+        "s = Sigmoid(r)  a = Add(x, r)  y = Concat<axis = 1>(s, a)",
+        "a = Add(x, r)  s = Softmax(r)  y = Concat<axis = 0>(s, a, r)",
+    ],
+)
+def test_branches_join_where_only_one_of_them_assumes_a_shape(join: str, tmp_path: Path) -> None:
+    """x and z have as many rows only at run time: `Add(x, r)` assumes it of r, which other consumers read as it is."""
+    model = Compiled(f"g (float[N, 4] x, float[M, 4] z) => (float[P, Q] y) {{ r = Relu(z)  {join} }}", tmp_path)
+    model.check(x=_floats(3, 4), z=_floats(3, 4, seed=1))
+
+
+def test_a_shape_that_was_assumed_is_checked_at_run_time(tmp_path: Path) -> None:
+    model = Compiled("g (float[N, 4] x, float[M, 4] z) => (float[P, 4] y) { r = Relu(z)  y = Add(x, r) }", tmp_path)
+    with pytest.raises(Exception, match="(?i)match|shape"):
+        model.engine.run({"x": _floats(3, 4), "z": _floats(2, 4)})

@@ -1,0 +1,75 @@
+"""Weights that take few values are stored as such, and unpacked once when a bundle is loaded. Lossless: what is stored gives back
+the same numbers, so int8 and codebook weights keep their size on disk whatever layout the kernels packed them into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+SMALL = 4096
+"""Weights with fewer elements are stored as they are."""
+ALIGNMENT = 64
+"""Kernels load whole vectors from weights: bytes."""
+INT8, CODEBOOK = "int8", "codebook"
+
+
+def compact(weights: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, str]]:
+    """What to store in place of float32 weights, and the form of each weight that is stored in another."""
+    stored: dict[str, Array] = {}
+    forms: dict[str, str] = {}
+    for name, array in weights.items():
+        found = _compacted(array) if array.dtype == np.float32 and array.size >= SMALL else None
+        if found is None:
+            stored[name] = array
+        else:
+            forms[name], stored[f"{name}.codes"], stored[f"{name}.values"] = found
+    return stored, forms
+
+
+def expand(stored: Mapping[str, Array], forms: Mapping[str, str], name: str) -> Array:
+    """The weight of a name, as it was. It starts at a multiple of ALIGNMENT, as memory-mapped weights do."""
+    if name not in forms:
+        return stored[name]
+    codes, values = stored[f"{name}.codes"], stored[f"{name}.values"]
+    raw = np.empty(4 * codes.size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    whole = raw[start : start + 4 * codes.size].view(np.float32).reshape(codes.shape)
+    if forms[name] == INT8:
+        np.multiply(codes, values, out=whole)
+    else:
+        np.take(values, codes, out=whole)
+    return whole
+
+
+def _compacted(array: Array) -> tuple[str, Array, Array] | None:
+    """int8 with a scale for each channel, else codes of at most 256 values, where that gives back the same numbers."""
+    for axes in ((array.ndim - 1,), (0, array.ndim - 1)):  # the channels of a packed weight: in vectors, and blocks of vectors
+        found = _int8(array, axes)
+        if found is not None:
+            return INT8, *found
+    sample = np.unique(array.ravel()[: 4 * SMALL])  # an ordinary weight is told by its first elements
+    values, codes = np.unique(array, return_inverse=True) if sample.size <= 256 else (sample, sample)
+    if values.size > 256:
+        return None
+    return CODEBOOK, codes.reshape(array.shape).astype(np.uint8), values
+
+
+def _int8(array: Array, channels: tuple[int, ...]) -> tuple[Array, Array] | None:
+    """Integers and a scale a channel, as quantize-weights makes them: the largest element of a channel is 127 scales."""
+    others = tuple(axis for axis in range(array.ndim) if axis not in channels)
+    largest = np.max(np.abs(array), axis=others, keepdims=True)
+    estimate = np.where(largest > 0, largest, np.float32(127)) / np.float32(127)
+    scale, left = estimate, np.ones(estimate.shape, bool)
+    for candidate in (estimate, np.nextafter(estimate, np.float32(0)), np.nextafter(estimate, np.float32(np.inf))):
+        exact = np.all(np.rint(array / candidate) * candidate == array, axis=others, keepdims=True)
+        scale, left = np.where(left & exact, candidate, scale), left & ~exact
+        if not left.any():
+            return np.rint(array / scale).astype(np.int8), scale
+        if left.all():
+            return None  # not one channel is made of integers: an ordinary weight
+    return None
