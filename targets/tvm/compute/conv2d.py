@@ -30,7 +30,7 @@ def conv2d(
     """float32 convolution to NHWC as ONNX's Conv: `weight` [O, I / group, KH, KW], `pads` (top, left, bottom, right).
 
     `layout` is x's: NHWC, or NCHW for an image of few channels. Batch, height and width may be symbolic.
-    Weights are packed [group, O / group / width, KH, KW, I / group, width].
+    Weights are packed [group, O / group / width, KH, KW, I / group, width], O / group padded with zeros to the tile's width.
     """
     channels = shape[3] if layout == "NHWC" else shape[1]
     outputs, inputs, *kernel = weight.shape
@@ -43,7 +43,7 @@ def conv2d(
     extents = [output_extent(simple(e), *w) for e, w in zip((height, width), window, strict=True)]
     axis = 1 if static(extents[1]) == 1 and static(extents[0]) != 1 else 2
     per_group = outputs // group
-    tile = choose(machine, extents[axis - 1], per_group, exact=group > 1)
+    tile = choose(machine, extents[axis - 1], per_group)
     packed = weight.reshape(group, per_group, inputs, *kernel).transpose(0, 3, 4, 2, 1)
     packed = pad_last(packed, round_up(per_group, tile.width)).reshape(group, *kernel, inputs, -1, tile.width)
     weights = [np.ascontiguousarray(packed.transpose(0, 4, 1, 2, 3, 5))]
@@ -66,20 +66,21 @@ def conv2d(
         kh, kw = (te.reduce_axis((0, k), name=n) for k, n in zip(kernel, ("kh", "kw"), strict=True))
         k = te.reduce_axis((0, inputs), name="k")
         (sh, sw), (dh, dw) = strides, dilations
-        blocks = w.shape[1]
-        span = blocks * tile.width
+        span = w.shape[1] * tile.width
 
-        def product(n: Any, h: Any, q: Any, c: Any) -> Any:
-            g, j = (c // span, c % span) if group > 1 else (0, c)
+        def product(n: Any, h: Any, q: Any, *c: Any) -> Any:
+            g, j = c if group > 1 else (0, *c)
             return te.sum(
                 source(n, h * sh + kh * dh, q * sw + kw * dw, g * inputs + k) * w[g, j // tile.width, kh, kw, k, j % tile.width],
                 axis=[kh, kw, k],
             )
 
-        acc = te.compute((x.shape[0], *rounded, group * span), product, name="acc", attrs=dict(tile.attributes("tile", axis)))
+        columns = (group, span) if group > 1 else (span,)  # each group is padded: no tile has channels of two
+        acc = te.compute((x.shape[0], *rounded, *columns), product, name="acc", attrs=dict(tile.attributes("tile", axis)))
 
         def finish(n: Any, h: Any, q: Any, c: Any) -> Any:
-            return acc[n, h, q, c] if b is None else acc[n, h, q, c] + b[c]
+            total = acc[n, h, q, c // per_group, c % per_group] if group > 1 else acc[n, h, q, c]
+            return total if b is None else total + b[c]
 
         return te.compute((x.shape[0], *out, outputs), finish, name="out")
 

@@ -1,6 +1,5 @@
 """The register tile: `mr` rows (pixels) by `nv` vectors of `lanes` output channels whose sums stay in registers."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,15 +38,15 @@ def lanes_for(machine: Machine, channels: int) -> int:
     return lanes
 
 
-def choose(machine: Machine, rows: Extent, channels: int, most: int = 32, exact: bool = False) -> Tile:
+def choose(machine: Machine, rows: Extent, channels: int, most: int = 32) -> Tile:
     """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included.
 
-    `most` bounds the rows of the tile; `exact` asks for a width that divides the channels.
+    `most` bounds the rows of the tile.
 
     A step of the reduction costs `mr * nv` multiply-adds on two units; its `mr` broadcasts and `nv` loads of weights, which come
     from the second-level cache, hide behind them in part. The two weights were fitted to measured tiles.
     """
-    lanes = math.gcd(machine.lanes(), channels) if exact else lanes_for(machine, channels)
+    lanes = lanes_for(machine, channels)
     vectors = -(-channels // lanes)
     known = static(rows)
     samples = [known] if known is not None else list(_TYPICAL)
@@ -58,7 +57,8 @@ def choose(machine: Machine, rows: Extent, channels: int, most: int = 32, exact:
         return round(tiles * (max(mr * nv, mr + nv, _LATENCY) + _LOAD * (mr + nv) + _WEIGHTS * nv), 6)
 
     limit = min(most, max(samples))
-    widths = [nv for nv in range(1, min(vectors, 8) + 1) if not exact or vectors % nv == 0]
-    tiles = [(mr, nv) for nv in widths for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers]
+    tiles = [
+        (mr, nv) for nv in range(1, min(vectors, 8) + 1) for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers
+    ]
     mr, nv = min(tiles, key=cost)
     return Tile(mr, nv, lanes)

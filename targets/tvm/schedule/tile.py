@@ -1,5 +1,7 @@
 """Dense layers and convolutions: sums of a tile of rows (pixels) x channels in registers, the epilogue on the tile."""
 
+import math
+
 from tvm import tirx
 from tvm.s_tir import Schedule
 
@@ -32,12 +34,13 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     space, reduction = loops[:rank], loops[rank:]
     work = likely_work(schedule, loops)
     row, column = space[axis], space[-1]
-    others = [loop for i, loop in enumerate(space[:-1]) if i != axis]
+    before, groups = space[:axis], space[axis + 1 : -1]
+    count = product([extent(schedule, loop) or 1 for loop in groups])
     ro, ri = schedule.split(row, [None, mr])
     co, cm, cv = schedule.split(column, [None, nv, lanes])
-    order = [*others, ro, co]
-    if product([extent(schedule, loop) or 1 for loop in [*reduction, co, cm, cv]]) * 4 > machine.l2 // 2:
-        order = [*others[:1], co, *others[1:], ro]  # the weights of one block of channels stay in cache, not all of them
+    order = [*before, ro, *groups, co]
+    if product([extent(schedule, loop) or 1 for loop in [*reduction, *groups, co, cm, cv]]) * 4 > machine.l2 // 2:
+        order = [*before[:1], *groups, co, *before[1:], ro]  # the weights of one block of channels stay in cache, not all of them
     schedule.reorder(*order, *reduction, ri, cm, cv)
     outer = schedule.fuse(*order)
     if work >= PARALLEL_WORK * machine.lanes():
@@ -51,7 +54,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
             schedule.compute_at(stage, outer)
         copy_loops(schedule, stage, machine, parallel=whole)
     schedule.reverse_compute_at(last, outer, preserve_unit_loops=True)
-    finish_tile(schedule, last, outer, lanes)
+    finish_tile(schedule, last, outer, math.gcd(lanes, int(shape(schedule, last)[-1]) // count))
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, reduction[0])

@@ -164,9 +164,35 @@ def test_depthwise_convolution(
 
 
 @few
-@given(windows(), st.sampled_from([2, 3]), st.sampled_from([1, 5, 8]), st.sampled_from([2, 3, 8, 17]), machines)
-def test_grouped_convolution(window: dict[str, Any], group: int, ins: int, outs: int, machine: Machine) -> None:
-    check_conv(window, 2, group * ins, group * outs, group, machine, (), "NHWC")
+@given(
+    windows(),
+    st.sampled_from([2, 3, 4, 8, 32]),
+    st.sampled_from([1, 5, 8]),
+    st.sampled_from([2, 3, 8, 17, 40]),
+    machines,
+    st.sampled_from([(), (0,), (0, 1, 2)]),
+)
+def test_grouped_convolution(
+    window: dict[str, Any], group: int, ins: int, outs: int, machine: Machine, symbolic: tuple[int, ...]
+) -> None:
+    check_conv(window, 2, group * ins, group * outs, group, machine, symbolic, "NHWC")
+
+
+@pytest.mark.parametrize("symbolic", [(), (0,)])
+@pytest.mark.parametrize("outs", [17, 33])
+@pytest.mark.parametrize("group", [2, 3, 4, 8, 32])
+def test_pointwise_convolution_of_groups_that_no_vector_divides(group: int, outs: int, symbolic: tuple[int, ...]) -> None:
+    window = {"size": (3, 7), "kernel": (1, 1), "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}
+    check_conv(window, 2, group * 5, group * outs, group, HOST, symbolic, "NHWC")
+
+
+@pytest.mark.parametrize("machine", [HOST, NARROW])
+def test_channels_of_a_group_fill_whole_vectors(machine: Machine) -> None:
+    """17 channels a group are computed as the next whole number of vectors, as 17 channels without groups are."""
+    grouped = conv2d(machine, (1, 28, 28, 272), normal(68, 68, 1, 1), group=4).weights[0]
+    plain = conv2d(machine, (1, 28, 28, 68), normal(17, 68, 1, 1)).weights[0]
+    assert grouped.shape[-1] == plain.shape[-1]
+    assert grouped.shape[-1] % machine.lanes() == 0
 
 
 @few
@@ -178,6 +204,7 @@ def test_convolution_that_reads_nchw(window: dict[str, Any], ins: int, outs: int
 KERNELS = {
     "pointwise": {"weight": (24, 20, 1, 1), "pads": (0, 0, 0, 0), "group": 1},
     "spatial": {"weight": (24, 20, 3, 3), "pads": (1, 1, 1, 1), "group": 1},
+    "grouped": {"weight": (20, 5, 1, 1), "pads": (0, 0, 0, 0), "group": 4},
     "depthwise": {"weight": (20, 1, 3, 3), "pads": (1, 1, 1, 1), "group": 20},
 }
 
