@@ -37,7 +37,7 @@ class Cpu(Target):
     def build(self, model: ir.Model) -> Artifact:
         from optc.targets.tvm.build import build
 
-        return build(model, machine.named(self.mcpu), "lib/cpu.so")
+        return build(model, machine.named(self.mcpu), "cpu")
 
     @classmethod
     def load(cls, folder: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> Engine:

@@ -106,6 +106,18 @@ def test_eight_threads_share_one_loaded_model(request: pytest.FixtureRequest, bu
     assert not wrong
 
 
+def test_a_bundle_that_was_replaced_is_loaded_anew(fashion_cnn: Path, tmp_path: Path) -> None:
+    other = onnx.load(str(fashion_cnn))
+    other.graph.node[1].op_type = "Neg"  # instead of a Relu
+    onnx.save(other, str(tmp_path / "other.onnx"))
+    x = np.random.default_rng(0).standard_normal((1, 1, 28, 28)).astype(np.float32)
+    for model in (fashion_cnn, tmp_path / "other.onnx"):  # the first program stays loaded
+        optc.compile(model, tmp_path / "model.optc", cache=False)
+        (expected,) = reference(model).run(None, {"x": x})
+        program = optc.load(tmp_path / "model.optc")
+        assert compare([{"y": expected}], [program.run({"x": x})]).error <= TOLERANCE
+
+
 def test_outputs_belong_to_the_caller(request: pytest.FixtureRequest, bundles: Path) -> None:
     _, bundle = compiled(request, bundles, "fashion_cnn")
     program = optc.load(bundle)

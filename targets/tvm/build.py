@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import subprocess
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 _VIEWS = ["relax.reshape"]  # left to the runtime: a reshape copies nothing
 
 
-def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
-    """The library (at bundle path `library`), its weights, and what the engine must know. Equal models give equal bytes."""
+def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
+    """The library, its weights, and what the engine must know. Equal models give equal bytes.
+
+    The library's path in the bundle, `lib/<variant>-<digest>.so`, names its content, because a process never loads one path
+    twice: another library at the same path would not be seen.
+    """
     lowered = lower(model, machine)
     threads = machine.cores
     target = tvm.target.Target(machine.tvm_target(threads))
@@ -45,6 +50,8 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
                 raise
             raise unknown(str(error).strip().splitlines()[-1], lowered.notes) from error
     stored, forms = compact(lowered.weights)
+    code = link(executable.mod)
+    library = f"lib/{variant}-{hashlib.sha256(code).hexdigest()[:12]}.so"
     program = {
         "library": library,
         "features": sorted(machine.features),
@@ -54,7 +61,7 @@ def build(model: ir.Model, machine: Machine, library: str) -> Artifact:
         "compact": forms,
         "work": lowered.work,
     }
-    return Artifact({library: link(executable.mod)}, stored, program, (*lowered.notes, *notes))
+    return Artifact({library: code}, stored, program, (*lowered.notes, *notes))
 
 
 def fuse(module: Any) -> Any:

@@ -27,10 +27,12 @@ class Compiled:
     def __init__(self, graph: str, folder: Path, opset: int = 17, **constants: np.ndarray[Any, Any]) -> None:
         self.proto = onnx.parser.parse_model(HEADER.format(opset=opset) + graph)
         self.proto.graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in constants.items())
-        self.artifact = build(load.from_proto(self.proto, "test"), machine.host(), "model.so")
-        (folder / "model.so").write_bytes(self.artifact.files["model.so"])
+        self.artifact = build(load.from_proto(self.proto, "test"), machine.host(), "cpu")
+        library = folder / self.artifact.program["library"]
+        library.parent.mkdir(exist_ok=True)
+        library.write_bytes(self.artifact.files[self.artifact.program["library"]])
         weights = {name: _aligned(array) for name, array in self.artifact.weights.items()}
-        self.engine = TvmEngine(folder / "model.so", self.artifact.program, weights, 1)
+        self.engine = TvmEngine(library, self.artifact.program, weights, 1)
 
     def check(self, tolerance: float = 1e-6, **feeds: Any) -> None:
         """Against onnxruntime without optimizations: values, NaN, infinities, dtypes and shapes."""
