@@ -208,7 +208,8 @@ def bisect(
     def good(candidate: ir.Model) -> bool:
         return compare(expected, Reference(candidate).run_all(feeds)).meets(Numerics.REASSOCIATED, tolerance)
 
-    final, _, _ = _run(model, passes, shapes, None, runner.Options(check="off"))
+    final = source.clone()
+    runner.run(pipeline, final, runner.Options(check="off"))
     return None if good(final) else (bisection.find(source, pipeline.passes, good), source)
 
 

@@ -5,7 +5,6 @@ Imports no compiler: neither onnx nor onnx-ir nor tvm.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import bundle, manifest, registry
+from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.numerics import Array
@@ -31,7 +31,7 @@ def load(path: str | Path, threads: int | None = None) -> Program:
     if threads is not None and threads < 1:
         raise UserError(f"threads is {threads}, expected 1 or more", place=str(path))
     target: type[Target] = registry.find("target", found.target_name)
-    engine = target.load(path, found.program, bundle.Weights(path, found), threads or _cores())
+    engine = target.load(path, found.program, bundle.Weights(path, found), threads or cores())
     return Program(path, found, engine)
 
 
@@ -161,8 +161,3 @@ def random_feeds(program: Program, sizes: Mapping[str, int] | None = None, seed:
         else:
             feeds[value.name] = np.asarray(rng.standard_normal(shape), dtype)
     return feeds
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

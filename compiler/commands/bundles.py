@@ -5,13 +5,16 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optc.compiler.commands.common import Bundle, Json, Threads, emit, megabytes, table
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.numerics import Array
+
+if TYPE_CHECKING:
+    from optc.compiler.measure.latency import Ratio
 
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", help="An input as a .npy file.", metavar="NAME=FILE.npy", show_default=False)
@@ -69,29 +72,29 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure latency side by side, in alternating blocks: medians, and ratios with 95 % intervals."""
+    from optc.compiler.cores import cores
     from optc.compiler.measure import peers
     from optc.compiler.measure.latency import interleaved
 
-    workers = threads or peers.cores()
+    workers = threads or cores()
     programs = peers.programs(models, against.split(","), workers, _sizes(size))
     race = interleaved(programs, seconds)
     first = next(iter(programs))
-    rows = [
-        {"name": n, "median_ms": lat.median_ms, "p90_ms": lat.p90_ms, "calls": lat.calls, "speed": race.speed(first, n)}
-        for n, lat in race.latencies.items()
-    ]
+    ratios = {name: race.speed(first, name) for name in programs if name != first}
     if json:
-        for row in rows:
-            ratio = row["speed"]
-            row["speed"] = None if row["name"] == first else [ratio.value, ratio.low, ratio.high]  # type: ignore[attr-defined]
+        rows = [
+            {"name": n, "median_ms": lat.median_ms, "p90_ms": lat.p90_ms, "calls": lat.calls, "speed": _interval(ratios.get(n))}
+            for n, lat in race.latencies.items()
+        ]
         emit({"threads": workers, "first": first, "programs": rows})
         return
-    shown = [
-        [r["name"], f"{r['median_ms']:.3f}", f"{r['p90_ms']:.3f}", "-" if r["name"] == first else str(r["speed"])] for r in rows
-    ]
-    table(
-        f"{workers} threads; speed of {first} against each, with its 95 % interval", ["", "median ms", "p90 ms", "speed"], shown
-    )
+    shown = [[n, f"{lat.median_ms:.3f}", f"{lat.p90_ms:.3f}", str(ratios.get(n, "-"))] for n, lat in race.latencies.items()]
+    title = f"{workers} threads; speed of {first} against each, with its 95 % interval"
+    table(title, ["", "median ms", "p90 ms", "speed"], shown)
+
+
+def _interval(ratio: Ratio | None) -> list[float] | None:
+    return None if ratio is None else [ratio.value, ratio.low, ratio.high]
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:

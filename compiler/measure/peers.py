@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optc.compiler import inputs, load, runtime
+from optc.compiler import inputs, ir, load, runtime
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.numerics import Array
 
 Program = Callable[[], object]
 Feeds = Mapping[str, Array]
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def programs(models: Sequence[Path], engines: Sequence[str], threads: int, sizes: Mapping[str, int]) -> dict[str, Program]:
@@ -43,12 +37,13 @@ def programs(models: Sequence[Path], engines: Sequence[str], threads: int, sizes
 def _feeds(models: Sequence[Path], sizes: Mapping[str, int]) -> dict[str, Array]:
     sources = [p for p in models if not p.is_dir()]
     if sources:  # a source model can be tried with sizes until it runs
-        return inputs.generate(load.load(sources[0]), samples=1, sizes={**_batch_of_one(sources[0]), **sizes})[0]
+        model = load.load(sources[0])
+        return inputs.generate(model, samples=1, sizes={**_batch_of_one(model), **sizes})[0]
     return runtime.random_feeds(runtime.load(models[0]), sizes)
 
 
-def _batch_of_one(model: Path) -> dict[str, int]:
-    leading = [v.shape[0] for v in load.load(model).graph.inputs if v.shape]
+def _batch_of_one(model: ir.Model) -> dict[str, int]:
+    leading = [v.shape[0] for v in model.graph.inputs if v.shape]
     return {str(d.value): 1 for d in leading if not isinstance(d, int) and d.value}
 
 

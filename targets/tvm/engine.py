@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError
 from optc.targets.tvm.compact import expand
 
@@ -54,10 +55,6 @@ def _tensor(ffi: Any, array: Array) -> Any:
         raw: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data) if array.nbytes else b""
         array = np.frombuffer(raw, array.dtype).reshape(array.shape)
     return ffi.from_dlpack(array)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Threads(threading.local):
@@ -100,7 +97,7 @@ class TvmEngine:
         if _threads.used == count:
             return
         if _threads.pool == 0:
-            _threads.pool = max(self._total, min(_cores(), _USUAL))
+            _threads.pool = max(self._total, min(cores(), _USUAL))
             self._configure(_AFFINITY_NONE, _threads.pool, ["0"] * _threads.pool)
         _threads.used = count
         count = min(count, _threads.pool)

@@ -1,13 +1,13 @@
 """The machine that code is generated for: vector registers, caches, cores, instructions."""
 
 import difflib
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError
 
 _KIB = 1024
@@ -123,7 +123,6 @@ def host() -> Machine:
     arch = platform.machine()
     flags = _cpu_flags()
     caches = _caches()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if arch in ("aarch64", "arm64"):
         found = frozenset(llvm for flag, llvm in _ARM_FLAGS.items() if flag in flags)
         base = _machine("generic", 128, 32, found | {"neon"}, arch)
@@ -132,7 +131,7 @@ def host() -> Machine:
         level = next(machine for machine in _LEVELS if machine.features <= found)
         newer = found - _NAMED["x86-64-v4"].features if level.vector_bits == 512 else frozenset()
         base = replace(level, features=level.features | newer)
-    return replace(base, cores=cores, l1=caches.get(1, base.l1), l2=caches.get(2, base.l2), l3=caches.get(3, base.l3))
+    return replace(base, cores=cores(), l1=caches.get(1, base.l1), l2=caches.get(2, base.l2), l3=caches.get(3, base.l3))
 
 
 def _cpu_flags() -> frozenset[str]:
