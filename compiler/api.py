@@ -14,8 +14,9 @@ from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
 from optc.compiler.measure import data as samples
 from optc.compiler.measure import evaluate
-from optc.compiler.measure.data.dataset import DEFAULT_BATCH, fixed_batch
 from optc.compiler.measure.evaluate import Budget, Evaluation, Run
+from optc.compiler.measure.gate import batch_size
+from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes
@@ -90,7 +91,8 @@ def compile(
     passes: str | None = None,
     recipe: str | Path | Recipe | None = None,
     shapes: Shapes | None = None,
-    data: str | Path | None = None,
+    data: str | Path | samples.Source | None = None,
+    budgets: Limits | None = None,
     decisions: str | Path | None = None,
     cache: bool = True,
     keep_onnx: bool = False,
@@ -99,8 +101,9 @@ def compile(
 ) -> CompileResult:
     """Compile an ONNX file into the bundle `output`, checked on the target against the source model.
 
-    `recipe` gives what the other arguments do not. Raises UserError for wrong input, ContractError where the result is
-    not the source model within its contract (nothing is written), InternalError with a reproducer for a bug of ours.
+    `recipe` gives what the other arguments do not. With `budgets` every lossy pass is measured on the data and judged.
+    Raises UserError for wrong input, ContractError where the result is not the source model within its contract or a budget is
+    missed (nothing is written), InternalError with a reproducer for a bug of ours.
     """
     base = recipe if isinstance(recipe, Recipe) or recipe is None else Recipe.read(Path(recipe))
     given: dict[str, Any] = {} if base is None else vars(base).copy()
@@ -108,7 +111,10 @@ def compile(
     given |= {"target": Target.parse(target)} if target is not None else {}
     given |= {"shapes": shapes} if shapes else {}
     if data is not None:
-        given["data"] = replace(base.data, path=Path(data)) if base is not None and base.data else samples.Source(Path(data))
+        path = data if isinstance(data, samples.Source) else Path(data)
+        again = base.data if base is not None and isinstance(path, Path) else None
+        given["data"] = path if isinstance(path, samples.Source) else replace(again or samples.Source(path), path=path)
+    given |= {"budgets": budgets} if budgets is not None else {}
     asked = Recipe(**given)
     kept = Path(decisions) if decisions is not None else None
     job = bundling.Job(Path(model), Path(output), asked, kept, keep_onnx, options or runner.Options(), tell)
@@ -179,8 +185,7 @@ def measure(
     for name in (*metrics, *budgets):
         evaluate.find(name)
     source = load.load(before)
-    batch = data.batch if data.batch is not None else fixed_batch(source) or DEFAULT_BATCH
-    streamed = samples.Dataset(data, source, batch)
+    streamed = samples.Dataset(data, source, batch_size(data, source))
     run = _runner(source, before, after)
     return evaluate.evaluate(Reference(source).run, run, streamed, metrics, budgets, output)
 

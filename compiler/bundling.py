@@ -14,15 +14,20 @@ from typing import Any
 from optc.compiler import bundle, decisions, inputs, ir, load, reproducer, runner, runtime, sources
 from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
-from optc.compiler.diagnostics import ContractError, InternalError, OptcError
+from optc.compiler.diagnostics import ContractError, InternalError, OptcError, UserError
 from optc.compiler.instrument import Outcome
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.measure import data as samples
+from optc.compiler.measure import race, record
+from optc.compiler.measure.gate import Gate, batch_size
 from optc.compiler.numerics import TOLERANCE, Comparison, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pipeline
 from optc.compiler.recipe import Recipe
 from optc.compiler.reference import Reference
 from optc.compiler.target import Artifact, Target
+
+CHECKED = 64
+"""Samples on which passes are compared, where the data are there to measure metrics on."""
 
 TOOLS = ("optc", "onnx", "onnx-ir", "numpy", "onnxruntime", "apache-tvm", "apache-tvm-ffi")
 
@@ -89,16 +94,18 @@ def _build(job: Job, digest: str, path: Path) -> None:
     before = ir.count_nodes(model)
     inputs_, outputs = ([ValueInfo.of(v) for v in part] for part in (model.graph.inputs, model.graph.outputs))
     mine, wanted_by_target = recipe.pipeline, Pipeline.parse(recipe.target.pipeline())
-    taken = decisions.read(job.decisions, digest, mine + wanted_by_target) if job.decisions is not None else None
-    first, second = (None, None) if taken is None else (taken[: len(mine)], taken[len(mine) :])
+    earlier = decisions.read(job.decisions, digest, mine + wanted_by_target) if job.decisions is not None else None
+    first, second = (None, None) if earlier is None else (earlier.taken[: len(mine)], earlier.taken[len(mine) :])
+    gate = _gate(recipe, model) if earlier is None else None
     feeds = _feeds(job, model)
-    options = replace(job.options, feeds=feeds)
+    options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
-    outcomes = _optimize(mine, first, model, options)
+    ran = _optimize(mine, first, model, options)
+    outcomes = ran.outcomes
     done = [p for o, p in zip(outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
     numerics = runner.contract(done)
     lowered = model.clone()
-    outcomes += _optimize(wanted_by_target, second, lowered, options)
+    outcomes += _optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
     tell(f"building for {recipe.target}")
     artifact = _artifact(recipe.target, lowered, job.options.reproducers)
     wanted = Reference(model).run_all(feeds) if numerics is Numerics.LOSSY else expected
@@ -117,7 +124,6 @@ def _build(job: Job, digest: str, path: Path) -> None:
         tools=_tools(),
     )
     records: dict[str, bytes] = {
-        "decisions.json": decisions.to_bytes(digest, outcomes),
         "lineage.json": _json(
             {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(lowered.graph) for n in g}
         ),
@@ -127,34 +133,90 @@ def _build(job: Job, digest: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="optc-") as folder:
         trial = Path(folder) / "trial"
         bundle.write(trial, draft, artifact)
-        actual = _on_target(trial, feeds)
-    _hold(compare(wanted, actual), recipe.target)
-    against_source = compare(expected, actual)
-    records["measurements.json"] = _json(
-        {
-            "relative_error": against_source.error,
-            "relative_l2": against_source.l2,
-            "samples": len(feeds),
-            "data": "given" if recipe.data else "generated",
-        }
-    )
+        program = runtime.load(trial)
+        actual = [program.run(f) for f in feeds]
+        _hold(compare(wanted, actual), recipe.target)
+        evidence: Mapping[str, Any]
+        if earlier is not None:
+            evidence = earlier.evidence
+        else:
+            evidence = {
+                "format": record.FORMAT,
+                "source": {"name": job.model.name, "sha256": digest, "nodes": before, "bytes": sources.size(job.model)},
+                "target": str(recipe.target),
+                **record.against_source(compare(expected, actual), len(feeds), "given" if recipe.data else "generated"),
+                **_measured(job, gate, model, program, ran),
+            }
+    records |= {"measurements.json": _json(evidence), "decisions.json": decisions.to_bytes(digest, outcomes, evidence)}
     bundle.write(path, draft, artifact, records=records, view=view)
 
 
 def _feeds(job: Job, model: ir.Model) -> Feeds:
     if job.options.feeds is not None:
         return job.options.feeds
-    return samples.read(job.recipe.data, model) if job.recipe.data else inputs.generate(model, seed=job.recipe.seed)
+    data = job.recipe.data
+    if data is None:
+        return inputs.generate(model, seed=job.recipe.seed)
+    if not data.labels and not job.recipe.budgets.metrics and not job.recipe.budgets.max_drop:
+        return samples.read(data, model)
+    few = replace(data, limit=min(data.limit or CHECKED, CHECKED))  # data to measure metrics on are many, and streamed
+    size = batch_size(data, model)
+    return [batch.feeds for batch in samples.Dataset(few, model, size)]
+
+
+def _gate(recipe: Recipe, model: ir.Model) -> Gate | None:
+    """The gate of a recipe that names metrics. Raises UserError for budgets that cannot be judged."""
+    limits = recipe.budgets
+    limits.check()
+    if not limits.metrics and not limits.max_drop:
+        return None
+    if recipe.data is None:
+        raise UserError("metrics need data", place="--metric", hint="--data FILE, or [data] in a recipe")
+    return Gate.of(model, recipe.data, limits)
+
+
+def _measured(job: Job, gate: Gate | None, model: ir.Model, program: runtime.Program, ran: runner.Report) -> dict[str, Any]:
+    """What was measured of steps and result. Raises ContractError where a budget is not held."""
+    limits, size = job.recipe.budgets, program.manifest.bytes_needed
+    found = None
+    if gate is not None:
+        job.tell("measuring on the target")
+        found = gate.measure(program.run)
+    raced = memory = None
+    if limits.timed:
+        job.tell("racing onnxruntime")
+        raced = race.race(job.model, program, model)
+    if limits.memory is not None:
+        memory = race.peak_memory(program.path)
+    held = record.judge(limits, found, size, raced, memory)
+    missed = [h.text for h in held if not h.holds]
+    if missed:
+        raise ContractError(
+            "; ".join(missed), place=str(job.model), hint="nothing was written: relax the budget, or other passes"
+        )
+    judged = gate.evaluations if gate is not None else {}
+    lossy = {str(p) for p in job.recipe.pipeline if isinstance(p, LossyPass)}
+    document: dict[str, Any] = {
+        "decision": record.decision(held, found),
+        "steps": record.steps(ran.outcomes, lambda o: o.text in lossy, judged),
+        "sensitivity": record.sensitivity(ran.sensitivity, ran.outcomes, CHECKED),
+    }
+    if found is not None:
+        document |= {k: v for k, v in found.document().items() if k in ("metrics", "worst")}
+    if raced is not None:
+        document |= race.document(raced)
+    return document
 
 
 def _optimize(
     pipeline: Pipeline, taken: Sequence[Mapping[str, Any]] | None, model: ir.Model, options: runner.Options
-) -> list[Outcome]:
+) -> runner.Report:
     """Run a pipeline on the model; with decisions that were taken earlier, what was kept and nothing measured."""
     if taken is None:
-        return runner.run(pipeline, model, options).outcomes
-    ran = runner.run(decisions.kept(taken, pipeline), model, replace(options, check="off"))
-    return decisions.outcomes(taken, pipeline, ran.outcomes)
+        return runner.run(pipeline, model, options)
+    again = replace(options, check="off", skips=decisions.skips(taken))
+    ran = runner.run(decisions.kept(taken, pipeline), model, again)
+    return replace(ran, outcomes=decisions.outcomes(taken, pipeline, ran.outcomes))
 
 
 def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:
@@ -171,11 +233,6 @@ def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:
             place=f"target '{target}'",
             hint=f"this is a bug in optc; replay it with\n{command}",
         ) from error
-
-
-def _on_target(path: Path, feeds: Feeds) -> list[dict[str, Any]]:
-    program = runtime.load(path)
-    return [dict(program.run(f)) for f in feeds]
 
 
 def _hold(worst: Comparison, target: Target) -> None:
@@ -200,8 +257,8 @@ def _result(job: Job) -> dict[str, Any]:
         "numerics": Numerics(found.contracts["numerics"]),
         "error": measured["relative_error"],
         "samples": measured["samples"],
-        "data": measured["data"],
-        "outcomes": [Outcome(**{**o, "seconds": 0.0}) for o in found.contracts["passes"]],
+        "data": measured["data"]["kind"],
+        "outcomes": [Outcome(**{**o, "seconds": 0.0, "skipped": tuple(o["skipped"])}) for o in found.contracts["passes"]],
         "notes": tuple(found.notes),
     }
 

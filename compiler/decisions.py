@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,36 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Outcome
 from optc.compiler.pipeline import Pipeline
 
-FORMAT = "optc decisions 2"
+FORMAT = "optc decisions 3"
 
 
-def to_bytes(source: str, outcomes: Sequence[Outcome]) -> bytes:
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided of each pass, and the measurements it was decided on."""
+
+    taken: list[Mapping[str, Any]]
+    evidence: Mapping[str, Any]
+
+
+def to_bytes(source: str, outcomes: Sequence[Outcome], evidence: Mapping[str, Any]) -> bytes:
     """What was decided of each pass of a pipeline for a source model (by its digest), and what was measured."""
-    passes = [{"pass": o.text, "kept": o.kept, "reason": o.reason, "error": o.error, "nodes": o.nodes_after} for o in outcomes]
-    return (json.dumps({"format": FORMAT, "source": source, "passes": passes}, indent=1) + "\n").encode()
+    passes = [
+        {
+            "pass": o.text,
+            "kept": o.kept,
+            "reason": o.reason,
+            "error": o.error,
+            "nodes": o.nodes_after,
+            "skipped": o.skipped,
+        }
+        for o in outcomes
+    ]
+    document = {"format": FORMAT, "source": source, "passes": passes, "evidence": evidence}
+    return (json.dumps(document, indent=1) + "\n").encode()
 
 
-def read(path: Path, source: str, pipeline: Pipeline) -> list[Mapping[str, Any]]:
-    """What was decided of each pass. Raises UserError where the file was made for another model or pipeline."""
+def read(path: Path, source: str, pipeline: Pipeline) -> Decisions:
+    """What a decisions file says. Raises UserError where the file was made for another model or pipeline."""
     try:
         held = json.loads(path.read_bytes())
         if held.get("format") != FORMAT:
@@ -30,8 +49,9 @@ def read(path: Path, source: str, pipeline: Pipeline) -> list[Mapping[str, Any]]
                 f"decisions of another format: {held.get('format')}", place=str(path), hint="compile once without them"
             )
         taken: list[Mapping[str, Any]] = [
-            {k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes")} for entry in held["passes"]
+            {k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes", "skipped")} for entry in held["passes"]
         ]
+        evidence: Mapping[str, Any] = dict(held["evidence"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"not a decisions file: {error}", place=str(path), hint="give a bundle's decisions.json") from error
     if held.get("source") != source:
@@ -40,7 +60,7 @@ def read(path: Path, source: str, pipeline: Pipeline) -> list[Mapping[str, Any]]
         raise UserError(
             "the decisions were taken for another pipeline", place=str(path), lines=[",".join(d["pass"] for d in taken)]
         )
-    return taken
+    return Decisions(taken, evidence)
 
 
 def kept(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Pipeline:
@@ -48,11 +68,16 @@ def kept(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Pipeline:
     return Pipeline(tuple(p for p, d in zip(pipeline, taken, strict=True) if d["kept"]))
 
 
+def skips(taken: Sequence[Mapping[str, Any]]) -> list[frozenset[str]]:
+    """The nodes that each pass that was kept left alone."""
+    return [frozenset(d["skipped"]) for d in taken if d["kept"]]
+
+
 def outcomes(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline, ran: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes of the whole pipeline: of what was kept as it ran again, with what was measured then, and the rejections."""
     rest = iter(ran)
     return [
-        replace(next(rest), error=d["error"])
+        replace(next(rest), error=d["error"], reason=d["reason"])
         if d["kept"]
         else Outcome(p.name, d["pass"], 0, d["nodes"], d["nodes"], 0.0, False, d["reason"], d["error"])
         for p, d in zip(pipeline, taken, strict=True)

@@ -36,12 +36,14 @@ class Editor:
 
     `rollback(mark())` restores the state at the mark; nodes that were removed come back as the same objects.
     Each rewrite is announced with `step(node)`, which counts it and answers whether it may be made: `limit` bounds the
-    count, so that a bisection finds the first harmful rewrite and passes know nothing of it (after LLVM's OptBisect).
+    count, so that a bisection finds the first harmful rewrite and passes know nothing of it (after LLVM's OptBisect). Nodes
+    whose names are in `skip` are left alone the same way.
     """
 
     def __init__(self, model: ir.Model, limit: int | None = None) -> None:
         self.model = model
         self.limit = limit
+        self.skip: frozenset[str] = frozenset()
         self.owner = ""
         self.at: ir.Node | None = None  # the node being rewritten, for messages
         self.steps: list[Step] = []
@@ -55,7 +57,7 @@ class Editor:
     def step(self, node: ir.Node) -> bool:
         """Announce a rewrite at a node; False: leave it."""
         self.at = node
-        if self.limit is not None and len(self.steps) >= self.limit:
+        if node.name in self.skip or (self.limit is not None and len(self.steps) >= self.limit):
             return False
         self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node)))
         return True

@@ -16,7 +16,8 @@ from optc.compiler.pipeline import Pass
 class Outcome:
     """What a pass did: how many rewrites, nodes before and after, seconds; whether it was kept, and if not, why.
 
-    `error` is what was measured of a LOSSY pass: relative L2 error of the outputs against those before it.
+    `error` is what was measured of a LOSSY pass: relative L2 error of the outputs against those before it. `skipped` names the
+    nodes that it had to leave alone to be kept.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Outcome:
     kept: bool = True
     reason: str = ""
     error: float | None = None
+    skipped: tuple[str, ...] = ()
 
 
 class Instrument:

@@ -13,6 +13,7 @@ from optc.compiler import options
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.interface import Shapes
 from optc.compiler.measure.data.source import Source
+from optc.compiler.measure.limits import Limits
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Target
 
@@ -22,12 +23,12 @@ DEFAULT_PASSES = (
 )
 """What runs when nobody says otherwise: nothing lossy."""
 
-_KEYS = ("pass", "target", "shapes", "data", "seed")
+_KEYS = ("pass", "target", "shapes", "data", "budgets", "seed")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Passes, target, shapes of inputs, data, and the seed of everything random.
+    """Passes, target, shapes of inputs, data, budgets, and the seed of everything random.
 
     `Recipe.parse(recipe.to_toml()) == recipe`.
     """
@@ -36,11 +37,13 @@ class Recipe:
     target: Target = field(default_factory=lambda: Target.parse("cpu"))
     shapes: Shapes = field(default_factory=dict)
     data: Source | None = None
+    budgets: Limits = field(default_factory=Limits)
     seed: int = 0
 
     @staticmethod
     def parse(text: str, place: str = "recipe") -> Recipe:
-        """From TOML: `[[pass]]`, `[target]` (`name` and options), `[shapes]`, `[data]` or `data = "samples.npz"`, `seed`."""
+        """From TOML: `[[pass]]`, `[target]` (`name` and options), `[shapes]`, `[data]` or `data = "samples.npz"`,
+        `[budgets]`, `seed`."""
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -61,6 +64,8 @@ class Recipe:
             }
         if "data" in table:
             given["data"] = Source.from_table(table["data"], place)
+        if "budgets" in table:
+            given["budgets"] = options.construct(Limits, _mapping(table["budgets"], f"{place}, budgets"), place="[budgets]")
         if "seed" in table:
             if not isinstance(table["seed"], int):
                 raise UserError(f"seed is '{table['seed']}', expected an integer", place=place)
@@ -87,6 +92,8 @@ class Recipe:
         out += ["", "[target]", *_table(self.target.name, self.target)]
         if data and not isinstance(data, str):
             out += ["", "[data]", *(f"{key} = {_toml(value)}" for key, value in data.items())]
+        if self.budgets != Limits():
+            out += ["", "[budgets]", *(f"{key} = {_toml(value)}" for key, value in options.values(self.budgets).items())]
         if self.shapes:
             out += ["", "[shapes]", *(f"{_toml(n)} = {_toml(tuple(s))}" for n, s in self.shapes.items())]
         return "\n".join(out) + "\n"

@@ -7,19 +7,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
-from optc.compiler import analysis, bisect, check, inputs, ir, printer, reproducer, verify
+from optc.compiler import analysis, bisect, check, inputs, ir, printer, reproducer, sensitivity, verify
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
 from optc.compiler.edit import Editor, Refusal, Step
 from optc.compiler.instrument import Instrument, Outcome
-from optc.compiler.numerics import Numerics, compare
+from optc.compiler.numerics import Array, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pass, Pipeline
 from optc.compiler.reference import Reference
+from optc.compiler.sensitivity import Layer
 
 CUT_ABOVE = 1 << 30
 """Models with more bytes of weights than this are compared on the region that changed only."""
+
+
+class Gate(Protocol):
+    """What judges a model after a LOSSY pass, beyond the pass's own bound."""
+
+    def refuses(self, p: LossyPass, model: ir.Model) -> str:
+        """Why the model must not stay as the pass left it; '' where it may."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +35,30 @@ class Options:
     """How a pipeline runs. `check`: compare outputs once a group of passes (default), after each pass, or not at all.
 
     `feeds` are the samples to compare on; without them they are generated. After `bisect_limit` rewrites nothing more is changed.
+    With a `gate`, a LOSSY pass that is refused is tried on fewer layers before it is given up. `skips` are the names of the
+    nodes that each pass leaves alone, where that was decided earlier.
     """
 
     check: Literal["group", "each", "off"] = "group"
     verify_each: bool = False
     bisect_limit: int | None = None
     feeds: Feeds | None = None
+    gate: Gate | None = None
+    skips: Sequence[frozenset[str]] = ()
     instruments: Sequence[Instrument] = ()
     reproducers: Path = field(default_factory=Path)
 
 
 @dataclass
 class Report:
-    """What happened: an outcome a pass, every rewrite made, every near miss, the worst error measured of each group."""
+    """What happened: an outcome a pass, every rewrite made, every near miss, the worst error measured of each group,
+    and the sensitivity of the layers of each LOSSY pass that was refused at first (by its text)."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     checks: list[check.Check] = field(default_factory=list)
+    sensitivity: dict[str, list[Layer]] = field(default_factory=dict)
 
     @property
     def broken(self) -> list[Outcome]:
@@ -79,7 +93,10 @@ class _Run:
         while at < len(passes):
             end = at + 1
             if self.options.check == "off":
-                self._keep(passes[at], self._one(passes[at]))
+                self.edit.skip = self.options.skips[at] if self.options.skips else frozenset()
+                outcome = self._one(passes[at])
+                self._keep(passes[at], replace(outcome, skipped=tuple(sorted(self.edit.skip))))
+                self.edit.skip = frozenset()
             elif isinstance(passes[at], LossyPass):
                 self._lossy(passes[at])
             else:
@@ -203,25 +220,63 @@ class _Run:
         return check.check(before, after, numerics, None if cut else self.feeds, cut)
 
     def _lossy(self, p: Pass) -> None:
-        """Run a LOSSY pass and measure it against its own bound."""
+        """Run a LOSSY pass and measure it against its own bound and by the gate."""
         if not isinstance(p, LossyPass):
             raise TypeError(p)
+        mark, expected = self.edit.mark(), Reference(self.model).run_all(self.feeds)
+        outcome, why = self._attempt(p, expected, self.options.gate)
+        if why and self.options.gate is not None:
+            outcome, why = self._fewer(p, expected, self.options.gate, outcome, why)
+        if why:
+            outcome = replace(outcome, kept=False, reason=why, nodes_after=outcome.nodes_before, rewrites=0)
+        elif self.edit.mark() > mark:
+            self._verify(p, mark)
+        self._keep(p, outcome)
+
+    def _attempt(
+        self, p: LossyPass, expected: Sequence[dict[str, Array]], gate: Gate | None, skip: Sequence[str] = ()
+    ) -> tuple[Outcome, str]:
+        """Run a LOSSY pass but for the nodes of `skip`. What is not acceptable is undone, and the reason returned."""
         mark, steps, refusals = self.edit.mark(), len(self.edit.steps), len(self.edit.refusals)
-        expected = Reference(self.model).run_all(self.feeds)
-        outcome = self._one(p)
+        self.edit.skip = frozenset(skip)
+        outcome = replace(self._one(p), skipped=tuple(sorted(skip)))
+        self.edit.skip = frozenset()
         if self.edit.mark() == mark:
-            return self._keep(p, outcome)
+            return outcome, ""
         self._verify(p, mark)
         worst = compare(expected, Reference(self.model).run_all(self.feeds))
         outcome = replace(outcome, error=worst.l2)
-        if worst.problem or worst.l2 > p.max_error:
+        why = worst.problem
+        if not why and worst.l2 > p.max_error:
+            why = f"relative L2 error {worst.l2:.2e} of output '{worst.output}' is above max-error {p.max_error:.2e}"
+        why = why or (gate.refuses(p, self.model) if gate is not None else "")
+        if why:
             self._undo(mark, steps, refusals)
-            why = (
-                worst.problem
-                or f"relative L2 error {worst.l2:.2e} of output '{worst.output}' is above max-error {p.max_error:.2e}"
-            )
-            outcome = replace(outcome, kept=False, reason=why, nodes_after=outcome.nodes_before, rewrites=0)
-        return self._keep(p, outcome)
+        return outcome, why
+
+    def _fewer(
+        self, p: LossyPass, expected: Sequence[dict[str, Array]], gate: Gate, outcome: Outcome, why: str
+    ) -> tuple[Outcome, str]:
+        """Leave the fewest most sensitive layers alone with which a refused pass is accepted; found by halving.
+
+        More layers left alone do less harm; where that is not so, the pass may change fewer layers than it could.
+        """
+        layers = sensitivity.sweep(self.model, p, self.feeds, expected)
+        self.report.sensitivity[str(p)] = layers
+        names = [layer.node for layer in layers]
+        low, high, accepted = 1, len(names) - 1, 0
+        mark, steps, refusals = self.edit.mark(), len(self.edit.steps), len(self.edit.refusals)
+        while low <= high:
+            middle = (low + high) // 2
+            if self._attempt(p, expected, gate, names[:middle])[1]:
+                low = middle + 1
+            else:
+                self._undo(mark, steps, refusals)
+                accepted, high = middle, middle - 1
+        if not accepted:
+            return outcome, why
+        outcome, _ = self._attempt(p, expected, None, names[:accepted])
+        return replace(outcome, reason=f"{accepted} of {len(names)} layers left alone: with them, {why}"), ""
 
 
 def contract(passes: Iterable[Pass]) -> Numerics:

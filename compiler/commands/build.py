@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optc.compiler.commands import measure
 from optc.compiler.commands.common import (
     BisectLimit,
     Check,
@@ -24,12 +26,16 @@ from optc.compiler.commands.common import (
     progress,
     table,
 )
+from optc.compiler.diagnostics import UserError
 
 if TYPE_CHECKING:
     from optc.compiler.api import CompileResult, OptResult
     from optc.compiler.instrument import Outcome
     from optc.compiler.instrument import TimePasses as Timer
+    from optc.compiler.measure.limits import Limits
     from optc.compiler.runner import Options, Report
+
+BUDGETS = "Budgets"
 
 
 def compile_(
@@ -42,6 +48,30 @@ def compile_(
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe instead of options.", show_default=False)] = None,
     shape: Shape = None,
     data: Data = None,
+    labels: measure.Labels = "",
+    batch: measure.Batch = None,
+    limit: measure.Limit = None,
+    seed: measure.Seed = None,
+    metric: measure.Metrics = None,
+    max_drop: measure.MaxDrop = None,
+    metric_output: Annotated[
+        str | None,
+        typer.Option("--metric-output", help="The output to measure.", show_default="the first", rich_help_panel=measure.PANEL),
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option("--max-latency", help="p99=20ms, p50=5ms.", show_default=False, rich_help_panel=BUDGETS)
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", help="Bytes needed to run: 5MB.", show_default=False, rich_help_panel=BUDGETS)
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option("--max-memory", help="Peak of a fresh process: 200MB.", show_default=False, rich_help_panel=BUDGETS),
+    ] = None,
+    min_speedup: Annotated[
+        float | None,
+        typer.Option("--min-speedup", help="Against onnxruntime on the source.", show_default=False, rich_help_panel=BUDGETS),
+    ] = None,
     decisions: Annotated[
         Path | None,
         typer.Option("--decisions", help="A bundle's decisions.json: decide as it did, measure nothing.", show_default=False),
@@ -71,7 +101,8 @@ def compile_(
             passes=passes,
             recipe=recipe,
             shapes=api.parse_shapes(shape),
-            data=data,
+            data=measure.source(data, recipe, labels, batch, limit, seed, optional=True),
+            budgets=_budgets(recipe, metric, max_drop, metric_output, max_latency, max_size, max_memory, min_speedup),
             decisions=decisions,
             cache=cache and bisect_limit is None and print_ir_after is None,
             keep_onnx=keep_onnx,
@@ -88,6 +119,36 @@ def compile_(
     print(f"  {_shrunk(result)}")
     print(f"  largest relative error against the source: {result.error:.1e} on {result.samples} {result.data} samples")
     print(f"  run it: optc run {output} --random; optc bench {output} {model}")
+
+
+def _budgets(
+    recipe: Path | None,
+    metric: list[str] | None,
+    max_drop: list[str] | None,
+    output: str | None,
+    max_latency: str | None,
+    max_size: str | None,
+    max_memory: str | None,
+    min_speedup: float | None,
+) -> Limits:
+    """The budgets that options name, over those of the recipe."""
+    from optc.compiler.measure.limits import Limits
+    from optc.compiler.recipe import Recipe
+
+    base = Recipe.read(recipe).budgets if recipe is not None else Limits()
+    given = {
+        "metrics": tuple(metric) if metric else None,
+        "max_drop": tuple(max_drop) if max_drop else None,
+        "output": output,
+        "max_latency": max_latency,
+        "max_size": max_size,
+        "max_memory": max_memory,
+        "min_speedup": min_speedup,
+    }
+    try:
+        return replace(base, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def opt(

@@ -76,14 +76,20 @@ RecipeData = Annotated[
 
 
 def source(
-    data: Path | None, recipe: Path | None, labels: str, batch: int | None, limit: int | None, seed: int | None
+    data: Path | None,
+    recipe: Path | None,
+    labels: str,
+    batch: int | None,
+    limit: int | None,
+    seed: int | None,
+    optional: bool = False,
 ) -> Source | None:
-    """The data that options name, over those of a recipe; None where neither names any. Raises UserError."""
+    """The data that options name, over those of a recipe; None where neither names any (an error unless `optional`)."""
     from optc.compiler.measure.data import Source
     from optc.compiler.recipe import Recipe
 
     base = Recipe.read(recipe).data if recipe is not None else None
-    if recipe is not None and base is None and data is None:
+    if recipe is not None and base is None and data is None and not optional:
         raise UserError("the recipe names no data", place=str(recipe), hint='[data] with path = "samples.npz"')
     given = {"labels": labels or None, "batch": batch, "limit": limit, "seed": seed, "path": data}
     chosen = {name: value for name, value in given.items() if value is not None}

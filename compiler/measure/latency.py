@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,6 +26,7 @@ class Latency:
 
     median_ms: float
     p90_ms: float
+    p99_ms: float
     calls: int
 
 
@@ -44,10 +45,15 @@ class Ratio:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Latencies by name, and each program's block medians in milliseconds, round by round."""
+    """Latencies by name, and each program's block medians and the times of single calls in milliseconds, round by round."""
 
     latencies: Mapping[str, Latency]
     blocks: Mapping[str, tuple[float, ...]]
+    times: Mapping[str, Sequence[npt.NDArray[np.float64]]]
+
+    def quantile(self, name: str, share: float, confidence: float = 0.95) -> Ratio:
+        """A quantile of one call in milliseconds: the median over blocks of each block's own, with its interval."""
+        return median_interval([float(np.quantile(part, share)) for part in self.times[name]], confidence)
 
     def speed(self, name: str, against: str, confidence: float = 0.95) -> Ratio:
         """How many times as fast `name` is as `against`: above 1, `name` is faster."""
@@ -76,7 +82,7 @@ def interleaved(
             samples[name].append(_block(programs[name], budget, warmup))
         order.reverse()
     blocks = {name: tuple(float(np.median(part)) for part in parts) for name, parts in samples.items()}
-    return SideBySide({name: _summary(np.concatenate(parts)) for name, parts in samples.items()}, blocks)
+    return SideBySide({name: _summary(np.concatenate(parts)) for name, parts in samples.items()}, blocks, samples)
 
 
 def median_interval(values: list[float], confidence: float = 0.95) -> Ratio:
@@ -107,4 +113,4 @@ def _block(call: Callable[[], object], budget: float, warmup: int) -> npt.NDArra
 
 
 def _summary(times: npt.NDArray[np.float64]) -> Latency:
-    return Latency(float(np.median(times)), float(np.quantile(times, 0.9)), times.size)
+    return Latency(float(np.median(times)), float(np.quantile(times, 0.9)), float(np.quantile(times, 0.99)), times.size)

@@ -1,0 +1,155 @@
+"""Budgets in `compile`: lossy passes are judged on the interval's bound and tried on fewer layers; the result is within."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optc.compiler import api, load, sensitivity
+from optc.compiler.diagnostics import ContractError, UserError
+from optc.compiler.measure.data import Source
+from optc.compiler.measure.limits import Limits, quantity
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.recipe import Recipe
+from optc.compiler.reference import Reference
+
+MODEL = Path(__file__).resolve().parents[2] / "models" / "fashion_cnn.onnx"
+RUINOUS = "prune-weights{sparsity=0.8 max-error=10}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """2,000 coarse patterns, of many classes; the truth is what the source says of them."""
+    coarse = np.random.default_rng(0).random((2000, 1, 4, 4), np.float32)
+    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
+    scores = next(iter(Reference(load.load(MODEL)).run({"x": x}).values()))
+    path = tmp_path_factory.mktemp("data") / "test.npz"
+    np.savez(path, x=x, y=scores.argmax(1))
+    return Source(path, labels="y", batch=100)
+
+
+def compiled(output: Path, data: Source, passes: str, **budgets: Any) -> dict[str, Any]:
+    api.compile(
+        MODEL,
+        output,
+        target="onnxruntime",
+        passes=passes,
+        data=data,
+        budgets=Limits(**budgets),
+        cache=False,
+        decisions=budgets.get("decisions"),
+    )
+    found: dict[str, Any] = json.loads((output / "measurements.json").read_text())
+    return found
+
+
+def test_a_pass_within_its_budget_is_kept_and_the_record_says_why(tmp_path: Path, data: Source) -> None:
+    found = compiled(tmp_path / "a.optc", data, "quantize-weights", max_drop=("top1=10%",), metrics=("relative-l2",))
+    assert found["decision"]["holds"] and found["decision"]["text"] == "Within every budget."
+    (step,) = found["steps"]
+    assert step["kept"] and step["kind"] == "lossy" and not step["skipped"]
+    (limit,) = found["decision"]["limits"]
+    assert limit["high"] <= limit["limit"] == pytest.approx(0.1)
+    assert {m["metric"] for m in found["metrics"]} == {"relative-l2", "top1"}
+
+
+def test_a_pass_that_is_beyond_its_budget_is_tried_on_fewer_layers(tmp_path: Path, data: Source) -> None:
+    found = compiled(tmp_path / "a.optc", data, RUINOUS, max_drop=("top1=30%",))
+    (step,) = found["steps"]
+    assert step["kept"] and step["skipped"] and "left alone" in step["reason"]
+    assert found["decision"]["holds"]
+    (swept,) = found["sensitivity"]
+    errors = [layer["error"] for layer in swept["layers"]]
+    assert errors == sorted(errors, reverse=True)
+    assert [layer["layer"] for layer in swept["layers"] if not layer["kept"]] == [
+        layer["layer"] for layer in swept["layers"][: len(step["skipped"])]
+    ]
+
+
+def test_what_cannot_be_kept_is_rolled_back_and_the_next_pass_runs(tmp_path: Path, data: Source) -> None:
+    found = compiled(tmp_path / "a.optc", data, f"{RUINOUS},quantize-weights", max_drop=("top1=0.2%",))
+    refused, following = found["steps"]
+    assert not refused["kept"] and "top1 is worse by" in refused["reason"] and refused["rewrites"] == 0
+    assert following["pass"] == "quantize-weights" and following["metrics"]
+    assert found["decision"]["holds"]
+    without = compiled(tmp_path / "b.optc", data, RUINOUS, metrics=("top1",))  # planted: without the budget the harm goes through
+    assert without["metrics"][0]["source"] - without["metrics"][0]["result"] > 0.1
+
+
+def test_with_its_decisions_the_bytes_are_the_same_and_nothing_is_measured(tmp_path: Path, data: Source) -> None:
+    first, again = tmp_path / "a.optc", tmp_path / "b.optc"
+    compiled(first, data, RUINOUS, max_drop=("top1=30%",), min_speedup=0.01)
+    api.compile(
+        MODEL,
+        again,
+        target="onnxruntime",
+        passes=RUINOUS,
+        data=data,
+        budgets=Limits(max_drop=("top1=30%",), min_speedup=0.01),
+        cache=False,
+        decisions=first / "decisions.json",
+    )
+    files = sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
+    assert all((first / f).read_bytes() == (again / f).read_bytes() for f in files)
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"max_size": "10kB"}, "size is .* MB, the budget is 0.01 MB"),
+        ({"max_memory": "1MB"}, "memory is .* MB, the budget is 1 MB"),
+        ({"min_speedup": 500.0}, "the speed is .*, the budget is 500"),
+        ({"max_latency": "p99=0.1us"}, "latency p99 is .*, the budget is 0.0001 ms"),
+    ],
+)
+def test_a_budget_that_is_missed_leaves_nothing_behind(
+    tmp_path: Path, data: Source, budget: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ContractError, match=message):
+        compiled(tmp_path / "a.optc", data, "infer-shapes", **budget)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"max_latency": "p97=1ms"}, "unknown quantile 'p97'"),
+        ({"max_size": "5 bananas"}, "'5 bananas' is no size"),
+        ({"max_drop": ("nonsense=1%",)}, "unknown metric 'nonsense'"),
+        ({"metrics": ("wer",)}, "metric 'wer' does not fit"),
+    ],
+)
+def test_a_budget_that_cannot_be_judged_is_said_at_once(
+    tmp_path: Path, data: Source, budget: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        compiled(tmp_path / "a.optc", data, "quantize-weights", **budget)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_without_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="metrics need data"):
+        api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", budgets=Limits(metrics=("top1",)), cache=False)
+
+
+def test_budgets_stand_in_a_recipe() -> None:
+    text = '[budgets]\nmax-drop = ["top1=0.5%"]\nmax-latency = "p99=20ms"\nmax-size = "5MB"\nmin-speedup = 1.5\n'
+    recipe = Recipe.parse(text)
+    assert recipe.budgets == Limits(max_drop=("top1=0.5%",), max_latency="p99=20ms", max_size="5MB", min_speedup=1.5)
+    assert Recipe.parse(recipe.to_toml()) == recipe
+    assert recipe.budgets.latency == ("p99", 20.0) and recipe.budgets.size == 5e6
+    assert quantity("2MiB", "size", "") == 2**21
+
+
+def test_sensitivity_is_of_each_layer_alone_the_most_sensitive_first() -> None:
+    model = load.load(MODEL)
+    x = np.random.default_rng(1).random((8, 1, 28, 28), np.float32)
+    (p,) = Pipeline.parse("prune-weights{sparsity=0.9}").passes
+    layers = sensitivity.sweep(model, p, [{"x": x}])
+    assert len(layers) == len({s.node for s in sensitivity.steps(model, p)}) > 1
+    assert layers == sorted(layers, key=lambda layer: -layer.error) and layers[0].error > layers[-1].error > 0
