@@ -16,6 +16,7 @@ from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import ContractError, InternalError, OptcError, UserError
 from optc.compiler.instrument import Outcome
+from optc.compiler.journal import Journal, layers
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.measure import data as samples
 from optc.compiler.measure import race, record
@@ -58,10 +59,12 @@ def run(job: Job, use_cache: bool) -> dict[str, Any]:
     else:
         with tempfile.TemporaryDirectory(prefix="optc-") as folder:
             built = Path(folder) / "bundle"
-            _build(job, digest, built)
+            journal = Journal(store.folder.parent / "runs" / f"{wanted}.json" if store else None, digest)
+            _build(job, digest, built, journal)
             if store:
                 store.put(wanted, built)
             bundle.publish(built, job.output)
+            journal.done()
     return {**_result(job), "seconds": time.perf_counter() - start, "cached": held is not None}
 
 
@@ -86,7 +89,7 @@ def _tools() -> dict[str, str]:
     return {name: version(name) for name in TOOLS}
 
 
-def _build(job: Job, digest: str, path: Path) -> None:
+def _build(job: Job, digest: str, path: Path, journal: Journal) -> None:
     """Compile into the folder `path`. What is not the source model within its contract raises and leaves nothing."""
     recipe, tell = job.recipe, job.tell
     tell("reading the model")
@@ -100,7 +103,7 @@ def _build(job: Job, digest: str, path: Path) -> None:
     feeds = _feeds(job, model)
     options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
-    ran = _optimize(mine, first, model, options)
+    ran = _optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, gate, journal, tell)
     outcomes = ran.outcomes
     done = [p for o, p in zip(outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
     numerics = runner.contract(done)
@@ -194,7 +197,7 @@ def _measured(job: Job, gate: Gate | None, model: ir.Model, program: runtime.Pro
         raise ContractError(
             "; ".join(missed), place=str(job.model), hint="nothing was written: relax the budget, or other passes"
         )
-    judged = gate.evaluations if gate is not None else {}
+    judged = gate.judged if gate is not None else {}
     lossy = {str(p) for p in job.recipe.pipeline if isinstance(p, LossyPass)}
     document: dict[str, Any] = {
         "decision": record.decision(held, found),
@@ -217,6 +220,31 @@ def _optimize(
     again = replace(options, check="off", skips=decisions.skips(taken))
     ran = runner.run(decisions.kept(taken, pipeline), model, again)
     return replace(ran, outcomes=decisions.outcomes(taken, pipeline, ran.outcomes))
+
+
+def _decide(
+    pipeline: Pipeline,
+    model: ir.Model,
+    options: runner.Options,
+    gate: Gate | None,
+    journal: Journal,
+    tell: Callable[[str], None],
+) -> runner.Report:
+    """Run a pipeline and measure, going on where an earlier run was killed."""
+    held, judged = journal.read(pipeline), gate.judged if gate is not None else {}
+    done = len(held.taken)
+    judged.update(held.evidence.get("judged", {}))
+    earlier = _optimize(Pipeline(pipeline.passes[:done]), held.taken, model, options)
+    earlier = replace(earlier, sensitivity=layers(held))
+    if done:
+        tell(f"going on after {done} of {len(pipeline)} passes")
+
+    def whole(report: runner.Report) -> runner.Report:
+        swept = {**earlier.sensitivity, **report.sensitivity}
+        return replace(report, outcomes=earlier.outcomes + report.outcomes, sensitivity=swept)
+
+    watched = replace(options, decided=lambda report: journal.write(whole(report), judged))
+    return whole(runner.run(Pipeline(pipeline.passes[done:]), model, watched))
 
 
 def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:

@@ -40,8 +40,11 @@ def to_bytes(source: str, outcomes: Sequence[Outcome], evidence: Mapping[str, An
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
-def read(path: Path, source: str, pipeline: Pipeline) -> Decisions:
-    """What a decisions file says. Raises UserError where the file was made for another model or pipeline."""
+def read(path: Path, source: str, pipeline: Pipeline, partial: bool = False) -> Decisions:
+    """What a decisions file says; where it is `partial`, of the first passes at least.
+
+    Raises UserError where the file was made for another model or pipeline.
+    """
     try:
         held = json.loads(path.read_bytes())
         if held.get("format") != FORMAT:
@@ -56,7 +59,8 @@ def read(path: Path, source: str, pipeline: Pipeline) -> Decisions:
         raise UserError(f"not a decisions file: {error}", place=str(path), hint="give a bundle's decisions.json") from error
     if held.get("source") != source:
         raise UserError("the decisions were taken for another model", place=str(path), hint="compile once without them")
-    if [d["pass"] for d in taken] != [str(p) for p in pipeline]:
+    wanted = [str(p) for p in pipeline]
+    if [d["pass"] for d in taken] != (wanted[: len(taken)] if partial else wanted):
         raise UserError(
             "the decisions were taken for another pipeline", place=str(path), lines=[",".join(d["pass"] for d in taken)]
         )

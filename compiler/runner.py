@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -36,7 +36,7 @@ class Options:
 
     `feeds` are the samples to compare on; without them they are generated. After `bisect_limit` rewrites nothing more is changed.
     With a `gate`, a LOSSY pass that is refused is tried on fewer layers before it is given up. `skips` are the names of the
-    nodes that each pass leaves alone, where that was decided earlier.
+    nodes that each pass leaves alone, where that was decided earlier. `decided` is called after each group of passes.
     """
 
     check: Literal["group", "each", "off"] = "group"
@@ -45,6 +45,7 @@ class Options:
     feeds: Feeds | None = None
     gate: Gate | None = None
     skips: Sequence[frozenset[str]] = ()
+    decided: Callable[[Report], None] = lambda _: None
     instruments: Sequence[Instrument] = ()
     reproducers: Path = field(default_factory=Path)
 
@@ -104,6 +105,7 @@ class _Run:
                     end += 1
                 self._group(passes[at:end])
             at = end
+            self.options.decided(self.report)
         return self.report
 
     def _one(self, p: Pass) -> Outcome:

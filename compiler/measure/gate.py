@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from optc.compiler import ir
 from optc.compiler.measure import evaluate
@@ -22,12 +23,12 @@ def batch_size(data: Source, model: ir.Model) -> int:
 
 @dataclass
 class Gate:
-    """Refuses a pass after which a budget is not surely held. `evaluations` has the last one of each pass, by its text."""
+    """Refuses a pass after which a budget is not surely held. `judged`: what was last measured after each pass, by its text."""
 
     source: Run
     data: Dataset
     limits: Limits
-    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    judged: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @staticmethod
     def of(model: ir.Model, data: Source, limits: Limits) -> Gate:
@@ -48,8 +49,18 @@ class Gate:
     def refuses(self, p: LossyPass, model: ir.Model) -> str:
         """Why the model must not stay as the pass left it; '' where it may."""
         found = self.measure(Reference(model).run)
-        self.evaluations[str(p)] = found
+        self.judged[str(p)] = rows(found)
         return broken(found)
+
+
+def rows(found: Evaluation) -> list[dict[str, Any]]:
+    """Metrics after a step, for the record; `drop` is how much worse than the source."""
+    kept = []
+    for m in found.measured:
+        harm = m.difference if m.better == "lower" else -m.difference
+        row = {"metric": m.metric, "value": m.result, "drop": harm.value, "low": harm.low, "high": harm.high}
+        kept.append({**row, "limit": m.limit, "decision": m.decision})
+    return kept
 
 
 def broken(found: Evaluation) -> str:

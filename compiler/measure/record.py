@@ -74,7 +74,7 @@ def _plain(name: str, most: float, unit: str, value: float) -> Limit:
 
 
 def steps(
-    outcomes: Sequence[Outcome], lossy: Callable[[Outcome], bool], judged: Mapping[str, Evaluation]
+    outcomes: Sequence[Outcome], lossy: Callable[[Outcome], bool], judged: Mapping[str, list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """What each pass did, with the metrics after those that the gate looked at."""
     return [
@@ -87,19 +87,10 @@ def steps(
             "skipped": list(o.skipped),
             "nodes": o.nodes_after,
             "error": o.error,
-            "metrics": _metrics(judged[o.text]) if o.text in judged else [],
+            "metrics": judged.get(o.text, []),
         }
         for o in outcomes
     ]
-
-
-def _metrics(found: Evaluation) -> list[dict[str, Any]]:
-    kept = []
-    for m in found.measured:
-        harm = m.difference if m.better == "lower" else -m.difference
-        row = {"metric": m.metric, "value": m.result, "drop": harm.value, "low": harm.low, "high": harm.high}
-        kept.append({**row, "limit": m.limit, "decision": m.decision})
-    return kept
 
 
 def sensitivity(swept: Mapping[str, Sequence[Layer]], outcomes: Sequence[Outcome], samples: int) -> list[dict[str, Any]]:

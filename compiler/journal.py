@@ -1,0 +1,47 @@
+"""Resuming: what was decided so far is kept until a compilation is done; one that was killed goes on after its last step."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from optc.compiler import atomic, decisions
+from optc.compiler.decisions import Decisions
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.runner import Report
+from optc.compiler.sensitivity import Layer
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The file of one compilation, named by everything that it depends on. Without a `path` nothing is kept."""
+
+    path: Path | None
+    source: str
+
+    def read(self, pipeline: Pipeline) -> Decisions:
+        """What an earlier run decided of the first passes of a pipeline."""
+        if self.path is None or not self.path.is_file():
+            return Decisions([], {})
+        return decisions.read(self.path, self.source, pipeline, partial=True)
+
+    def write(self, report: Report, judged: dict[str, Any]) -> None:
+        """Keep the decisions of a report; the file appears whole or not at all."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        swept = {text: [astuple(layer) for layer in layers] for text, layers in report.sensitivity.items()}
+        with atomic.writing(self.path) as file:
+            file.write(decisions.to_bytes(self.source, report.outcomes, {"judged": judged, "sensitivity": swept}))
+
+    def done(self) -> None:
+        """The compilation has its bundle."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def layers(held: Decisions) -> dict[str, list[Layer]]:
+    """The sensitivity that an earlier run found."""
+    found: dict[str, list[list[Any]]] = held.evidence.get("sensitivity", {})
+    return {text: [Layer(*layer) for layer in swept] for text, swept in found.items()}

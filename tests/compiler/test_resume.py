@@ -1,0 +1,85 @@
+"""A compilation that was killed in any of its steps goes on after the last one that was decided."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optc.compiler import api, load
+from optc.compiler.measure.data import Source
+from optc.compiler.measure.limits import Limits
+from optc.compiler.reference import Reference
+
+MODEL = Path(__file__).resolve().parents[1] / "models" / "fashion_cnn.onnx"
+PASSES = (
+    "prune-weights{sparsity=0.1 max-error=9.0},fold-constants,prune-weights{sparsity=0.6 max-error=9.0},"
+    "share-weights,infer-shapes"
+)
+BUDGET = "top1=20%"
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from optc.compiler import api, instrument, runner
+from optc.compiler.measure.data import Source
+from optc.compiler.measure.limits import Limits
+
+class Killer(instrument.Instrument):
+    def before(self, p, edit):
+        if str(p) == sys.argv[3]:
+            os._exit(9)
+
+api.compile(sys.argv[1], sys.argv[2], target="onnxruntime", passes=sys.argv[4],
+            data=Source(Path(sys.argv[5]), labels="y", batch=50),
+            budgets=Limits(max_drop=(sys.argv[6],)), options=runner.Options(instruments=[Killer()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    coarse = np.random.default_rng(0).random((200, 1, 4, 4), np.float32)
+    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
+    path = tmp_path_factory.mktemp("data") / "test.npz"
+    np.savez(path, x=x, y=next(iter(Reference(load.load(MODEL)).run({"x": x}).values())).argmax(1))
+    return path
+
+
+def compiled(output: Path, data: Path, cache: bool = True, decisions: Path | None = None) -> list[str]:
+    told: list[str] = []
+    api.compile(
+        MODEL,
+        output,
+        target="onnxruntime",
+        passes=PASSES,
+        data=Source(data, labels="y", batch=50),
+        budgets=Limits(max_drop=(BUDGET,)),
+        cache=cache,
+        decisions=decisions,
+        tell=told.append,
+    )
+    return told
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_killed_in_each_of_five_steps(tmp_path: Path, data: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTC_CACHE", str(tmp_path / "cache"))
+    victim = PASSES.split(",")[step]
+    script = [sys.executable, "-c", KILLED, str(MODEL), str(tmp_path / "a.optc"), victim, PASSES, str(data), BUDGET]
+    died = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert died.returncode == 9, died.stderr
+    assert not (tmp_path / "a.optc").exists()
+    resumed = [t for t in compiled(tmp_path / "a.optc", data) if t.startswith("going on")]
+    assert resumed == ([f"going on after {step} of 5 passes"] if step else [])
+    assert list((tmp_path / "cache" / "runs").iterdir()) == []
+    compiled(tmp_path / "b.optc", data, cache=False)
+    assert contents(tmp_path / "a.optc") == contents(tmp_path / "b.optc")  # as if it had never been killed
+    compiled(tmp_path / "c.optc", data, cache=False, decisions=tmp_path / "a.optc" / "decisions.json")
+    assert contents(tmp_path / "a.optc") == contents(tmp_path / "c.optc")
