@@ -176,12 +176,13 @@ def measure(
     metrics: Sequence[str] = (),
     max_drop: Sequence[str] = (),
     output: str | None = None,
+    max_slice_drop: Sequence[str] = (),
 ) -> Evaluation:
     """Metrics of two models (`after`: an ONNX file or a bundle), streamed over the same samples; `max_drop`: `top1=0.5%`.
 
     Raises UserError for data or metrics that do not fit, before any long work.
     """
-    budgets = Budget.parse_all(max_drop)
+    budgets = Budget.parse_all(max_drop, max_slice_drop)
     for name in (*metrics, *budgets):
         evaluate.find(name)
     source = load.load(before)

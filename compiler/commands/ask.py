@@ -85,7 +85,9 @@ def check(
     tolerance: Tolerance = 1e-4,
     metric: measure.Metrics = None,
     max_drop: measure.MaxDrop = None,
+    max_slice_drop: measure.MaxSliceDrop = None,
     labels: measure.Labels = "",
+    slice: measure.Slice = "",
     output: measure.Output = None,
     batch: measure.Batch = None,
     limit: measure.Limit = None,
@@ -100,9 +102,9 @@ def check(
     from optc.compiler import api
     from optc.compiler.numerics import Numerics
 
-    source = measure.source(data, recipe, labels, batch, limit, seed)
-    if metric or max_drop:
-        measure.report(before, after, source, metric or [], max_drop or [], output, json)
+    source = measure.source(data, recipe, labels, batch, limit, seed, slice=slice)
+    if metric or max_drop or max_slice_drop:
+        measure.report(before, after, source, metric or [], max_drop or [], output, json, max_slice_drop or [])
         return
     if output is not None:
         raise UserError("--output says what metrics look at", hint="name one: --metric agreement")

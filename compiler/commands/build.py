@@ -49,11 +49,13 @@ def compile_(
     shape: Shape = None,
     data: Data = None,
     labels: measure.Labels = "",
+    slice: measure.Slice = "",
     batch: measure.Batch = None,
     limit: measure.Limit = None,
     seed: measure.Seed = None,
     metric: measure.Metrics = None,
     max_drop: measure.MaxDrop = None,
+    max_slice_drop: measure.MaxSliceDrop = None,
     metric_output: Annotated[
         str | None,
         typer.Option("--metric-output", help="The output to measure.", show_default="the first", rich_help_panel=measure.PANEL),
@@ -101,8 +103,10 @@ def compile_(
             passes=passes,
             recipe=recipe,
             shapes=api.parse_shapes(shape),
-            data=measure.source(data, recipe, labels, batch, limit, seed, optional=True),
-            budgets=_budgets(recipe, metric, max_drop, metric_output, max_latency, max_size, max_memory, min_speedup),
+            data=measure.source(data, recipe, labels, batch, limit, seed, optional=True, slice=slice),
+            budgets=_budgets(
+                recipe, metric, max_drop, max_slice_drop, metric_output, max_latency, max_size, max_memory, min_speedup
+            ),
             decisions=decisions,
             cache=cache and bisect_limit is None and print_ir_after is None,
             keep_onnx=keep_onnx,
@@ -125,6 +129,7 @@ def _budgets(
     recipe: Path | None,
     metric: list[str] | None,
     max_drop: list[str] | None,
+    max_slice_drop: list[str] | None,
     output: str | None,
     max_latency: str | None,
     max_size: str | None,
@@ -139,6 +144,7 @@ def _budgets(
     given = {
         "metrics": tuple(metric) if metric else None,
         "max_drop": tuple(max_drop) if max_drop else None,
+        "max_slice_drop": tuple(max_slice_drop) if max_slice_drop else None,
         "output": output,
         "max_latency": max_latency,
         "max_size": max_size,

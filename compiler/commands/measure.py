@@ -15,12 +15,34 @@ from optc.compiler.diagnostics import ContractError, UserError
 if TYPE_CHECKING:
     from optc.compiler.measure.data import Source
     from optc.compiler.measure.evaluate import Evaluation, Measured
+    from optc.compiler.measure.slices import SliceMeasured
 
 PANEL = "Metrics"
+VERDICTS = {"keep": "within", "reject": "beyond"}
 Labels = Annotated[
     str,
     typer.Option(
         "--labels", help="The array of the data that holds the labels.", metavar="NAME", show_default=False, rich_help_panel=PANEL
+    ),
+]
+Slice = Annotated[
+    str,
+    typer.Option(
+        "--slice",
+        help="The array (or column) that tells kinds of samples apart: a budget must hold for each. May be the labels.",
+        metavar="NAME",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+MaxSliceDrop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--max-slice-drop",
+        help="What each slice may lose, where that is not what all samples may: top1=2%.",
+        metavar="NAME=AMOUNT",
+        show_default=False,
+        rich_help_panel=PANEL,
     ),
 ]
 Metrics = Annotated[
@@ -83,6 +105,7 @@ def source(
     limit: int | None,
     seed: int | None,
     optional: bool = False,
+    slice: str = "",
 ) -> Source | None:
     """The data that options name, over those of a recipe; None where neither names any (an error unless `optional`)."""
     from optc.compiler.measure.data import Source
@@ -91,7 +114,7 @@ def source(
     base = Recipe.read(recipe).data if recipe is not None else None
     if recipe is not None and base is None and data is None and not optional:
         raise UserError("the recipe names no data", place=str(recipe), hint='[data] with path = "samples.npz"')
-    given = {"labels": labels or None, "batch": batch, "limit": limit, "seed": seed, "path": data}
+    given = {"labels": labels or None, "slice": slice or None, "batch": batch, "limit": limit, "seed": seed, "path": data}
     chosen = {name: value for name, value in given.items() if value is not None}
     if base is None and data is None:
         if chosen:
@@ -108,13 +131,15 @@ def report(
     max_drop: Sequence[str],
     output: str | None,
     json: bool,
+    max_slice_drop: Sequence[str] = (),
 ) -> None:
     """Measure and print. Raises ContractError (with --json: exits with its code) where a budget is not surely met."""
     from optc.compiler import api
+    from optc.compiler.measure.gate import why
 
     if data is None:
         raise UserError("metrics need data", place="--metric", hint="--data FILE, or --recipe with a [data] table")
-    found = api.measure(before, after, data, metrics, max_drop, output)
+    found = api.measure(before, after, data, metrics, max_drop, output, max_slice_drop)
     if json:
         emit(found.document())
     else:
@@ -124,26 +149,26 @@ def report(
     broken = [m for m in found.measured if m.decision not in (None, "keep")]
     if json:
         raise typer.Exit(ContractError.exit_code)
-    raise ContractError("; ".join(_why(m, found.samples) for m in broken), place=f"{before} and {after}")
+    raise ContractError("; ".join(why(m, found.samples) for m in broken), place=f"{before} and {after}")
+
+
+def _slice(m: Measured, part: SliceMeasured) -> list[str]:
+    """The row of the worst slice."""
+    d = part.difference
+    row = [f"{part.source:.5g}", f"{part.result:.5g}", f"{d.value:+.3g} [{d.low:+.3g}, {d.high:+.3g}]"]
+    limit = "" if part.limit is None else f"{part.limit:.4g}"
+    return [f"  worst slice: {part.name} ({part.samples})", *row, limit, VERDICTS.get(part.decision or "", part.decision or "")]
 
 
 def _print(found: Evaluation) -> None:
     rows = []
     for m in found.measured:
         d = m.difference
-        verdict = "" if m.decision is None else {"keep": "within", "reject": "beyond"}.get(m.decision, m.decision)
+        verdict = VERDICTS.get(m.decision or "", m.decision or "")
         limit = "" if m.limit is None else f"{m.limit:.4g}"
         rows.append(
             [m.metric, f"{m.source:.5g}", f"{m.result:.5g}", f"{d.value:+.3g} [{d.low:+.3g}, {d.high:+.3g}]", limit, verdict]
         )
+        rows += [_slice(m, m.worst)] if m.worst is not None else []
     table("", ["metric", "source", "result", "difference, 95 % interval", "budget", ""], rows)
     print(f"{found.samples} samples, sha256 {found.digest[:16]}")
-
-
-def _why(m: Measured, samples: int) -> str:
-    harm = m.difference if m.better == "lower" else -m.difference
-    worse = f"{m.metric} is worse by {harm.value:.3g} [{harm.low:.3g}, {harm.high:.3g}]"
-    if m.decision == "reject":
-        return f"{worse}, the budget is {m.limit:.3g}"
-    more = f"about {m.needed} would do" if m.needed is not None else "no number would do, the drop is the budget"
-    return f"{worse}: {samples} samples are too few for a budget of {m.limit:.3g}, {more}"

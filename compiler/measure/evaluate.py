@@ -1,11 +1,14 @@
-"""Metrics of a source and of what became of it, on the same samples, and whether each drop is within its budget."""
+"""Metrics of a source and of what became of it, on the same samples, and whether each drop is within its budget.
+
+A budget holds where it holds for all samples together and for those of every slice: a mean hides the class that was ruined.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -14,53 +17,24 @@ import numpy as np
 from optc.compiler import registry
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.measure import statistics
+from optc.compiler.measure.budgets import Budget, check_enough
 from optc.compiler.measure.data import Dataset
 from optc.compiler.measure.metrics.metric import Metric
+from optc.compiler.measure.slices import SliceMeasured, Worst, WorstSample, rows_of
 from optc.compiler.measure.statistics import Decision, Interval
 from optc.compiler.numerics import Array
 
+__all__ = ["Budget", "Evaluation", "Measured", "Run", "SliceMeasured", "WorstSample", "check_enough", "evaluate", "find"]
+
+_WORST_FIRST: tuple[Decision, ...] = ("reject", "undecided", "keep")
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much worse a metric may become; a percentage is of its own scale or of the source's value, as the metric says."""
-
-    amount: float
-    percent: bool
-
-    @staticmethod
-    def parse(text: str) -> tuple[str, Budget]:
-        """`top1=0.5%` or `perplexity=0.2`. Raises UserError."""
-        name, _, amount = text.partition("=")
-        try:
-            value = float(amount.removesuffix("%"))
-        except ValueError:
-            value = -1.0
-        if not name or not 0 <= value < math.inf:
-            raise UserError("expected NAME=AMOUNT", place=f"--max-drop {text}", hint="--max-drop top1=0.5%")
-        return name, Budget(value, amount.endswith("%"))
-
-    @staticmethod
-    def parse_all(texts: Iterable[str]) -> dict[str, Budget]:
-        found: dict[str, Budget] = {}
-        for text in texts:
-            name, budget = Budget.parse(text)
-            if name in found:
-                raise UserError(f"'{name}' has two budgets", place=f"--max-drop {text}")
-            found[name] = budget
-        return found
-
-    def limit(self, metric: Metric, source: float) -> float:
-        if not self.percent:
-            return self.amount
-        return self.amount / 100 * (1.0 if metric.percent == "points" else abs(source))
 
 
 @dataclass(frozen=True)
 class Measured:
     """A metric of both models. `difference` is result - source with its interval. With a budget: its limit, the decision, and
-    for one that is undecided about how many samples would settle it (None: no number would)."""
+    for one that is undecided about how many samples would settle it (None: no number would). `decision` is the worst of that on
+    all samples (`overall`) and those on the slices; `needed` speaks of all samples."""
 
     metric: str
     better: str
@@ -70,15 +44,31 @@ class Measured:
     limit: float | None = None
     decision: Decision | None = None
     needed: int | None = None
+    overall: Decision | None = None
+    slices: tuple[SliceMeasured, ...] = ()
+
+    @property
+    def worst(self) -> SliceMeasured | None:
+        """The slice that is judged worst, and of these the one that lost most; without a budget the one that lost most."""
+        sign = 1.0 if self.better == "lower" else -1.0
+        known = [s for s in self.slices if not math.isnan(s.source)]
+        rank = {None: -1, "keep": 0, "undecided": 1, "reject": 2}
+        return max(known, key=lambda s: (rank[s.decision], _number(sign * s.difference.value)), default=None)
+
+    def document(self) -> dict[str, Any]:
+        left_out = ("overall", "slices")
+        slices = [{k: v for k, v in asdict(s).items() if k not in ("limit", "needed")} for s in self.slices]
+        return {**{k: v for k, v in asdict(self).items() if k not in left_out}, "slices": slices}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All metrics, on how many samples, and the digest of these."""
+    """All metrics, on how many samples, the digest of these, and those whose outputs moved most."""
 
     samples: int
     digest: str
     measured: tuple[Measured, ...]
+    worst: tuple[WorstSample, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -91,7 +81,8 @@ class Evaluation:
             "holds": self.holds,
             "samples": self.samples,
             "data": self.digest,
-            "metrics": [_finite(asdict(m)) for m in self.measured],
+            "metrics": [_finite(m.document()) for m in self.measured],
+            "worst": [_finite(asdict(w)) for w in self.worst],
         }
 
 
@@ -100,9 +91,15 @@ def evaluate(
 ) -> Evaluation:
     """Stream `data` through both and measure every metric, also those of `budgets`, on `output` (the first one).
 
-    Raises UserError, on the first batch at the latest, for an unknown metric or one that fits neither outputs nor labels.
+    Raises UserError, on the first batch at the latest, for an unknown metric or one that fits neither outputs nor labels, and
+    for a budget that so few samples cannot settle.
     """
     chosen = [find(name) for name in dict.fromkeys([*metrics, *budgets])]
+    for metric in chosen:
+        if metric.name in budgets:
+            check_enough(metric, budgets[metric.name], data.samples)
+    slices: list[Array] = []
+    worst = Worst()
     records: dict[str, tuple[list[Array], list[Array]]] = {m.name: ([], []) for m in chosen}
     for number, batch in enumerate(data):
         theirs = source(batch.feeds)
@@ -119,13 +116,19 @@ def evaluate(
         after = _output(result(batch.feeds), name, "result")
         if before.shape != after.shape:
             raise UserError(f"output '{name}' is {list(before.shape)} in the source, {list(after.shape)} in the result")
+        worst.add(before, after, batch.slices)
+        if batch.slices is not None:
+            slices.append(batch.slices)
         for metric in chosen:
             with _about(metric):
                 for values, model in zip((before, after), records[metric.name], strict=True):
                     model.append(metric.records(values, _truth(metric, before, labels)))
-    joined = {m: (np.concatenate(records[m.name][0]), np.concatenate(records[m.name][1])) for m in chosen}
-    measured = tuple(_measured(m, *joined[m], budgets.get(m.name)) for m in chosen)
-    return Evaluation(len(joined[chosen[0]][0]), data.digest, measured)
+    parts = rows_of(np.concatenate(slices)) if slices else {}
+    measured = []
+    for metric in chosen:
+        before, after = (_joined(r) for r in records[metric.name])
+        measured.append(_with_slices(metric, before, after, budgets.get(metric.name), parts))
+    return Evaluation(data.samples, data.digest, tuple(measured), worst.found())
 
 
 def find(name: str) -> Metric:
@@ -134,6 +137,26 @@ def find(name: str) -> Metric:
         raise UserError(f"unknown metric '{name}'", place="--metric", hint=nearest(name, registry.names("metric")))
     found: Metric = registry.find("metric", name)
     return found
+
+
+def _with_slices(metric: Metric, before: Array, after: Array, budget: Budget | None, parts: Mapping[str, Array]) -> Measured:
+    """On all samples and on each slice. That every slice must be kept makes a wrong `keep` no likelier, so that all intervals
+    have the same confidence (an intersection-union test: R. Berger, Technometrics 24 (1982) 295-300)."""
+    whole = _measured(metric, before, after, budget)
+    slices = []
+    for name, rows in parts.items():
+        m = _measured(metric, before[rows], after[rows], budget.of_slices() if budget is not None else None)
+        decision = None if math.isnan(m.source) else m.decision
+        slices.append(SliceMeasured(name, len(rows), m.source, m.result, m.difference, decision, m.limit, m.needed))
+    decisions = {whole.decision, *(s.decision for s in slices)}
+    decision = next((d for d in _WORST_FIRST if d in decisions), None)
+    return replace(whole, decision=decision, overall=whole.decision, slices=tuple(slices))
+
+
+def _joined(records: list[Array]) -> Array:
+    """The records of all batches; where one tells of more classes, the others have none of these."""
+    width = max(r.shape[1] for r in records)
+    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in records])
 
 
 def _measured(metric: Metric, before: Array, after: Array, budget: Budget | None) -> Measured:
@@ -180,8 +203,9 @@ def _check_labels(metric: Metric, output: Array, labels: Array | None, data: Dat
         raise UserError("it needs labels that are whole numbers, some are fractions")
     if metric.labels == "classes" and low < 0:
         raise UserError(f"the labels go down to {low:.0f}, classes are numbered from 0")
-    if output.dtype.kind not in "iu" and high >= classes:
-        raise UserError(f"the labels go up to {high:.0f}, the output has {classes} {metric.labels}, numbered from 0")
+    if output.dtype.kind not in "iubOUS" and high >= classes:
+        named = "tokens" if metric.labels == "tokens" else "classes"
+        raise UserError(f"the labels go up to {high:.0f}, the output has {classes} {named}, numbered from 0")
 
 
 def _output(outputs: Mapping[str, Array], name: str, model: str) -> Array:
@@ -199,7 +223,13 @@ def _about(metric: Metric) -> Iterator[None]:
         raise UserError(f"metric '{metric.name}' does not fit: {error.message}", place=error.place, hint=error.hint) from error
 
 
+def _number(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
 def _finite(document: Any) -> Any:
     if isinstance(document, dict):
         return {key: _finite(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_finite(value) for value in document]
     return None if isinstance(document, float) and not math.isfinite(document) else document

@@ -12,6 +12,7 @@ from optc.compiler.measure.data import Dataset, Source
 from optc.compiler.measure.data.dataset import DEFAULT_BATCH, fixed_batch
 from optc.compiler.measure.evaluate import Budget, Evaluation, Measured, Run
 from optc.compiler.measure.limits import Limits
+from optc.compiler.measure.statistics import Interval
 from optc.compiler.pipeline import LossyPass
 from optc.compiler.reference import Reference
 
@@ -33,13 +34,13 @@ class Gate:
     @staticmethod
     def of(model: ir.Model, data: Source, limits: Limits) -> Gate:
         """For a source model. Raises UserError for metrics or data that do not fit, before any long work."""
-        for name in (*limits.metrics, *Budget.parse_all(limits.max_drop)):
+        for name in (*limits.metrics, *Budget.parse_all(limits.max_drop, limits.max_slice_drop)):
             evaluate.find(name)
         return Gate(Reference(model).run, Dataset(data, model, batch_size(data, model)), limits)
 
     @property
     def budgets(self) -> Mapping[str, Budget]:
-        return Budget.parse_all(self.limits.max_drop)
+        return Budget.parse_all(self.limits.max_drop, self.limits.max_slice_drop)
 
     def measure(self, run: Run) -> Evaluation:
         """All metrics of a result."""
@@ -69,10 +70,20 @@ def broken(found: Evaluation) -> str:
 
 
 def why(m: Measured, samples: int) -> str:
-    """What is said of a budget that is not surely held."""
-    harm = m.difference if m.better == "lower" else -m.difference
-    worse = f"{m.metric} is worse by {harm.value:.3g} [{harm.low:.3g}, {harm.high:.3g}]"
-    if m.decision == "reject":
-        return f"{worse}, the budget is {m.limit:.3g}"
-    more = f"about {m.needed} would do" if m.needed is not None else "no number would do, the drop is the budget"
-    return f"{worse}: {samples} samples are too few for a budget of {m.limit:.3g}, {more}"
+    """What is said of a budget that is not surely held: on all samples, or on the worst slice where that alone breaks it."""
+    if m.overall != "keep" or m.worst is None:
+        return _why(m.metric, m.better, m.difference, m.limit, m.overall or m.decision, samples, m.needed)
+    part = m.worst
+    name = f"{m.metric} of slice '{part.name}'"
+    return _why(name, m.better, part.difference, part.limit, part.decision, part.samples, part.needed)
+
+
+def _why(
+    name: str, better: str, difference: Interval, limit: float | None, decision: str | None, samples: int, needed: int | None
+) -> str:
+    harm = difference if better == "lower" else -difference
+    worse = f"{name} is worse by {harm.value:.3g} [{harm.low:.3g}, {harm.high:.3g}]"
+    if decision == "reject":
+        return f"{worse}, the budget is {limit:.3g}"
+    more = f"about {needed} would do" if needed is not None else "no number would do, the drop is the budget"
+    return f"{worse}: {samples} samples are too few for a budget of {limit:.3g}, {more}"

@@ -18,14 +18,15 @@ QUANTILES = ("p50", "p90", "p99")
 class Limits:
     """Metrics to measure, and budgets to hold.
 
-    `metrics` are measured; `max_drop` bounds how much worse each may become (`top1=0.5%`), also in the worst slice, judged on the
-    bound of the interval. `max_latency` bounds a quantile of one call (`p99=20ms`), `max_size` the bytes that are needed to run,
-    `max_memory` the peak of a fresh process, `min_speedup` how many times as fast as onnxruntime on the source model the bundle
-    must be. `output` is the one that metrics look at (the first).
+    `metrics` are measured; `max_drop` bounds how much worse each may become (`top1=0.5%`), also in each slice unless
+    `max_slice_drop` says how much there, judged on the bound of the interval. `max_latency` bounds a quantile of one call
+    (`p99=20ms`), `max_size` the bytes that are needed to run, `max_memory` the peak of a fresh process, `min_speedup` how many
+    times as fast as onnxruntime on the source model the bundle must be. `output` is the one that metrics look at (the first).
     """
 
     metrics: tuple[str, ...] = ()
     max_drop: tuple[str, ...] = ()
+    max_slice_drop: tuple[str, ...] = ()
     output: str = ""
     max_latency: str = ""
     max_size: str = ""

@@ -94,8 +94,8 @@ def _parts(source: Source, model: ir.Model, batch: int) -> tuple[list[Part], boo
         def columns() -> dict[str, Array]:
             return {name: arrays.read(file)[""] for name, file in stems.items()}
 
-        return [Arrays(str(path), columns, model, source.labels, batch > 0)], True
-    return [Arrays(str(f), lambda f=f: _named(f, names), model, source.labels, batch > 0) for f in files], True  # type: ignore[misc]
+        return [Arrays(str(path), columns, model, source, batch > 0)], True
+    return [Arrays(str(f), lambda f=f: _named(f, names), model, source, batch > 0) for f in files], True  # type: ignore[misc]
 
 
 def _files(path: Path) -> list[Path]:

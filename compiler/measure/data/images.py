@@ -34,12 +34,17 @@ class Images:
         listed = source.path / LABELS
         if listed.is_file():
             self._files, names = _listed(listed, source.labels or "label")
+            slices = _listed(listed, source.slice)[1] if source.slice else []
         else:
             self._files = sorted(p for p in source.path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            names = [p.relative_to(source.path).parts[0] for p in self._files if p.parent != source.path]
+            slices = names = [p.relative_to(source.path).parts[0] for p in self._files if p.parent != source.path]
+            if source.slice and (source.slice != "class" or not names):
+                hint = "`class`, where each has a folder; or a column of labels.csv"
+                raise UserError(f"images have no slices '{source.slice}'", place=self.place, hint=hint)
         if names and len(names) != len(self._files):
             raise UserError("some images lie in class folders, some beside them", place=self.place)
         self._labels = _numbers(names) if names else None
+        self._slices = np.array(slices, str) if source.slice else None
         self.rows = len(self._files)
 
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
@@ -52,7 +57,8 @@ class Images:
                 raise UserError(f"images of other sizes in one batch: {shapes}", place=self.place, hint="declare resize and crop")
             stacked = np.stack(arrays)
             check_array(self._input, stacked.dtype, stacked.shape, self.place)
-            yield Batch({self._input.name or "": stacked}, None if self._labels is None else self._labels[part])
+            labels, slices = (None if a is None else a[part] for a in (self._labels, self._slices))
+            yield Batch({self._input.name or "": stacked}, labels, slices)
 
     def scan(self, rows: NDArray[np.int64], seen: Seen) -> None:
         """Note the images and the labels in `seen`; every file is looked at, and the first one is prepared."""
@@ -66,6 +72,8 @@ class Images:
                 seen.note(hashlib.file_digest(stream, "sha256").digest())
         if self._labels is not None:
             seen.labels(self._labels[rows], self.place)
+        if self._slices is not None:
+            seen.array(self._slices[rows])
         next(self.batches(rows[:1], 1))
 
     def _image(self, file: Path) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from optc.compiler import ir
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.measure.data.arrays import remapped
+from optc.compiler.measure.data.source import Source
 from optc.compiler.numerics import Array
 
 _CHUNK = 16_000_000  # bytes looked at at once
@@ -21,10 +22,11 @@ _MAPPED = 64_000_000  # bytes read through one mapping
 
 @dataclass(frozen=True)
 class Batch:
-    """Feeds by input name, and the labels of the same samples where there are any."""
+    """Feeds by input name; of the same samples the labels, and the slices (str) that they belong to, where there are any."""
 
     feeds: dict[str, Array]
     labels: Array | None
+    slices: Array | None = None
 
 
 class Seen:
@@ -79,20 +81,23 @@ class Arrays:
     `load` is called again for each use, so that a folder of files is never in memory together.
     """
 
-    def __init__(self, place: str, load: Callable[[], Mapping[str, Array]], model: ir.Model, labels: str, batched: bool) -> None:
-        self.place, self._load, self._labels, self._batched = place, load, labels, batched
+    def __init__(
+        self, place: str, load: Callable[[], Mapping[str, Array]], model: ir.Model, source: Source, batched: bool
+    ) -> None:
+        self.place, self._load, self._batched = place, load, batched
+        self._labels, self._slice = labels, slice_ = source.labels, source.slice
         inputs = {v.name or "": v for v in model.graph.inputs}
         held = load()
         for name, array in held.items():
-            if name == labels:
+            if name in (labels, slice_):
                 continue
             if name not in inputs:
-                hint = f"{nearest(name, inputs)}; if it holds the labels, say so: --labels {name}"
+                hint = f"{nearest(name, inputs)}; if it holds the labels, say so: --labels {name}; or the slices: --slice {name}"
                 raise UserError(f"array '{name}' is no input of the model", place=place, hint=hint)
             check_array(inputs[name], array.dtype, array.shape, place, skip=int(batched))
-        missing = [n for n in (*inputs, *([labels] if labels else [])) if n not in held]
+        missing = [n for n in (*inputs, *filter(None, (labels, slice_))) if n not in held]
         if missing:
-            what = "for the labels" if missing[0] == labels else "for input"
+            what = {slice_: "for the slices", labels: "for the labels"}.get(missing[0], "for input")
             raise UserError(f"no array {what} '{missing[0]}'", place=place, hint=f"it holds {', '.join(map(repr, held))}")
         self._dtypes = {n: v.dtype.numpy() for n, v in inputs.items() if v.dtype is not None}
         self.rows = _leading(held, place) if batched else 1
@@ -105,8 +110,9 @@ class Arrays:
                 held, copied = {n: remapped(a) for n, a in held.items()}, 0
             part = {n: np.array(a[rows[start : start + size]] if self._batched else a) for n, a in held.items()}
             copied += sum(a.nbytes for a in part.values())
-            labels = part.pop(self._labels) if self._labels else None
-            yield Batch({n: a.astype(object) if a.dtype.kind == "U" else a for n, a in part.items()}, labels)
+            labels, slices = (part.get(name) if name else None for name in (self._labels, self._slice))
+            feeds = {n: a.astype(object) if a.dtype.kind == "U" else a for n, a in part.items() if n in self._dtypes}
+            yield Batch(feeds, labels, None if slices is None else np.atleast_1d(slices).astype(str))
 
     def scan(self, rows: NDArray[np.int64], seen: Seen) -> None:
         """Note the samples in `seen`. Raises UserError for NaN."""
@@ -118,6 +124,9 @@ class Arrays:
                 part = np.asarray(array[rows[start : start + step]] if self._batched else array)
                 if name == self._labels:
                     seen.labels(part, self.place)
+                    continue
+                if name == self._slice:
+                    seen.array(part)
                     continue
                 if part.dtype.kind not in "OUSbiu" and np.isnan(part).any():
                     bad = start + int(np.isnan(part).reshape(len(part), -1).any(1).argmax()) if self._batched else 0

@@ -16,7 +16,8 @@ class Source:
     """Where data lie, which of them are used, and how images become arrays.
 
     `path` is an .npz, .npy or .safetensors file, a folder of them, or a folder of images (a subfolder a class, or labels.csv).
-    `labels` names the array (or the column of labels.csv) that is no input but the truth. `batch` declares that the leading
+    `labels` names the array (or the column of labels.csv) that is no input but the truth, `slice` the one that tells kinds of
+    samples apart, each of them judged (it may be the labels; of class folders: `class`). `batch` declares that the leading
     axis of every array counts samples, fed that many at a time; 0: a file is one feed. `limit` samples are drawn by `seed`.
 
     Images: converted to `channels`, resized (one number: the shorter side; two: height, width; bilinear), cropped at the centre,
@@ -25,6 +26,7 @@ class Source:
 
     path: Path
     labels: str = ""
+    slice: str = ""
     batch: int | None = None
     limit: int | None = None
     seed: int = 0

@@ -1,0 +1,91 @@
+"""Averages hide harm: a pass that ruins one class passes a gate on the mean, and is caught by the gate on slices."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optc.compiler import api, load
+from optc.compiler.diagnostics import ContractError
+from optc.compiler.edit import Editor
+from optc.compiler.measure.data import Source
+from optc.compiler.measure.limits import Limits
+from optc.compiler.pipeline import LossyPass, Pipeline
+from optc.compiler.recipe import Recipe
+from optc.compiler.reference import Reference
+from optc.compiler.target import Target
+
+MODEL = Path(__file__).resolve().parents[2] / "models" / "fashion_cnn.onnx"
+
+
+@dataclass(frozen=True)
+class RuinClass(LossyPass):
+    """Never say class 0 again."""
+
+    max_error: float = 1e9
+
+    name = "ruin-class"
+
+    def run(self, edit: Editor) -> None:
+        out = edit.graph.outputs[0]
+        last = out.producer()
+        assert last is not None and out.shape is not None
+        if edit.step(last):
+            bias = edit.initializer(np.array([-1e4, *[0.0] * 9], np.float32), "bias")
+            node = edit.node("Add", [out, bias], name="ruined", sources=[last])
+            edit.append(edit.graph, [node])
+            edit.set_type(node.outputs[0], out.dtype, out.shape)
+            edit.replace(out, node.outputs[0])
+            edit.set_input(node, 0, out)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    coarse = np.random.default_rng(0).random((2000, 1, 4, 4), np.float32)
+    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
+    path = tmp_path_factory.mktemp("data") / "test.npz"
+    labels = next(iter(Reference(load.load(MODEL)).run({"x": x}).values())).argmax(1)
+    assert 0.02 < np.mean(labels == 0) < 0.04
+    np.savez(path, x=x, y=labels)
+    return Source(path, labels="y", batch=100)
+
+
+def steps(output: Path, data: Source, *passes: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    limits = Limits(max_drop=("top1=5%",), max_slice_drop=("top1=70%",))
+    recipe = Recipe(pipeline=Pipeline(passes), target=Target.parse("onnxruntime"), data=data, budgets=limits)
+    api.compile(MODEL, output, recipe=recipe, cache=False)
+    found = json.loads((output / "measurements.json").read_text())
+    return found["steps"], found
+
+
+def test_a_gate_on_the_mean_lets_a_ruined_class_through(tmp_path: Path, data: Source) -> None:
+    (step,), found = steps(tmp_path / "a.optc", data, RuinClass())
+    assert step["kept"] and found["metrics"][0]["decision"] == "keep"
+
+
+def test_the_gate_on_slices_catches_it_and_goes_on_with_the_next_pass(tmp_path: Path, data: Source) -> None:
+    quantize = Pipeline.parse("quantize-weights").passes
+    (ruined, kept), found = steps(tmp_path / "a.optc", replace(data, slice="y"), RuinClass(), *quantize)
+    assert not ruined["kept"] and "top1 of slice '0' is worse by 1 " in ruined["reason"]
+    assert kept["kept"] and kept["pass"] == "quantize-weights"
+    assert {s["name"] for s in found["metrics"][0]["slices"]} == {"0", "1", "2", "3", "4", "5", "6", "8", "9"}
+
+
+def test_check_says_which_slice_was_ruined(tmp_path: Path, data: Source) -> None:
+    steps(tmp_path / "a.optc", data, RuinClass())
+    found = api.measure(MODEL, tmp_path / "a.optc", replace(data, slice="y"), ["top1"], ["top1=5%"])
+    assert not found.holds
+    worst = found.measured[0].worst
+    assert worst is not None and worst.name == "0" and worst.result == 0.0 and worst.source == 1.0
+    assert found.measured[0].overall == "keep" and found.worst[0].slice is not None
+
+
+def test_a_budget_that_the_result_misses_is_a_contract_error(tmp_path: Path, data: Source) -> None:
+    with pytest.raises(ContractError, match="size is"):
+        api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", passes="", data=data, budgets=Limits(max_size="1kB"))
+    assert list(tmp_path.iterdir()) == []
