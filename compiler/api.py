@@ -41,7 +41,9 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class CompileResult:
-    """What `compile` made. `error` is the largest relative error of any output against the source on `samples` samples."""
+    """What `compile` made. `error` is the largest relative error of any output against the source on `samples` samples.
+
+    `budgets` are those that were asked for, with what was measured and its interval (`record.Limit`)."""
 
     path: Path
     target: str
@@ -57,6 +59,7 @@ class CompileResult:
     cached: bool
     outcomes: list[Outcome] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    budgets: tuple[dict[str, Any], ...] = ()
 
     @property
     def broken(self) -> list[Outcome]:

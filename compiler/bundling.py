@@ -285,6 +285,7 @@ def _result(job: Job) -> dict[str, Any]:
         "numerics": Numerics(found.contracts["numerics"]),
         "error": measured["relative_error"],
         "samples": measured["samples"],
+        "budgets": tuple(measured["decision"]["limits"]),
         "data": measured["data"]["kind"],
         "outcomes": [Outcome(**{**o, "seconds": 0.0, "skipped": tuple(o["skipped"])}) for o in found.contracts["passes"]],
         "notes": tuple(found.notes),

@@ -117,11 +117,15 @@ def compile_(
         emit(result.document())
         return
     _time(timer)
-    _warn(result.broken, result.notes)
+    _warn(result.broken, (*result.notes, *(f"'{o.text}': {o.reason}" for o in result.outcomes if o.kept and o.reason)))
     where = "from the cache" if result.cached else f"in {result.seconds:.1f} s"
     print(f"{output}: compiled for {result.target} {where}")
     print(f"  {_shrunk(result)}")
     print(f"  largest relative error against the source: {result.error:.1e} on {result.samples} {result.data} samples")
+    for b in result.budgets:
+        interval = f" [{b['low']:.4g}, {b['high']:.4g}]" if b["low"] != b["high"] else ""
+        most = f"{b['limit']:.4g} {b['unit']}".rstrip()
+        print(f"  {b['name']} {most}: held, {b['value']:.4g}{interval}")
     print(f"  run it: optc run {output} --random; optc bench {output} {model}")
 
 

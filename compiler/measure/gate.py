@@ -36,7 +36,10 @@ class Gate:
         """For a source model. Raises UserError for metrics or data that do not fit, before any long work."""
         for name in (*limits.metrics, *Budget.parse_all(limits.max_drop, limits.max_slice_drop)):
             evaluate.find(name)
-        return Gate(Reference(model).run, Dataset(data, model, batch_size(data, model)), limits)
+        gate = Gate(Reference(model).run, Dataset(data, model, batch_size(data, model)), limits)
+        for name, budget in gate.budgets.items():
+            evaluate.check_enough(evaluate.find(name), budget, gate.data.samples)
+        return gate
 
     @property
     def budgets(self) -> Mapping[str, Budget]:

@@ -122,6 +122,10 @@ def test_a_budget_that_is_missed_leaves_nothing_behind(
         ({"max_size": "5 bananas"}, "'5 bananas' is no size"),
         ({"max_drop": ("nonsense=1%",)}, "unknown metric 'nonsense'"),
         ({"metrics": ("wer",)}, "metric 'wer' does not fit"),
+        (
+            {"max_drop": ("top1=0.01%",)},
+            "2000 samples are too few for a budget of 0.01%, even where none changes: 38411 would do",
+        ),
     ],
 )
 def test_a_budget_that_cannot_be_judged_is_said_at_once(
