@@ -4,6 +4,10 @@ Engines keep spinning threads that disturb whatever runs next, so programs are n
 about half a second, after a short sleep (the peer's threads go to rest) and a warm-up. A block gives one median. The ratio of two
 programs is taken between neighbouring blocks, which share the machine's mood, and the interval is that of the median of these
 ratios from their order statistics: it assumes no distribution, and one disturbed block cannot move it.
+
+Noise is answered with more rounds, in two stages (C. Stein, Ann. Math. Stat. 16 (1945) 243): how wide the intervals of the planned
+rounds are, and never where they lie, says how many rounds are added, once. Asked again and again, the intervals that are narrow by
+chance would be picked, and would hold the truth too seldom.
 """
 
 from __future__ import annotations
@@ -45,11 +49,20 @@ class Ratio:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Latencies by name, and each program's block medians and the times of single calls in milliseconds, round by round."""
+    """Latencies by name, and each program's block medians and the times of single calls in milliseconds, round by round.
+
+    `noisy`: an interval against the first program is still wider than was asked for after all rounds that were allowed.
+    """
 
     latencies: Mapping[str, Latency]
     blocks: Mapping[str, tuple[float, ...]]
     times: Mapping[str, Sequence[npt.NDArray[np.float64]]]
+    noisy: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """How many blocks each program ran."""
+        return len(next(iter(self.blocks.values())))
 
     def quantile(self, name: str, share: float, confidence: float = 0.95) -> Ratio:
         """A quantile of one call in milliseconds: the median over blocks of each block's own, with its interval."""
@@ -63,26 +76,49 @@ class SideBySide:
 
 
 def interleaved(
-    programs: Mapping[str, Callable[[], object]], seconds: float = 6.0, block: float = 0.5, settle: float = 0.1, warmup: int = 3
+    programs: Mapping[str, Callable[[], object]],
+    seconds: float = 6.0,
+    block: float = 0.5,
+    settle: float = 0.1,
+    warmup: int = 3,
+    width: float = 0.05,
+    most: int = 3,
 ) -> SideBySide:
     """Run the programs in alternating blocks for about `seconds` in all (pauses and warm-up come on top).
 
     The order turns round each round (a b, b a, a b, ...), so a machine that slows down steadily favours nobody. There are at
-    least MIN_ROUNDS rounds: few seconds mean shorter blocks. Raises ValueError if nothing is to be measured.
+    least MIN_ROUNDS rounds: few seconds mean shorter blocks. Where an interval of a speed against the first program is wider than
+    `width` (a share of the speed), as many rounds are added as should make it narrow enough, up to `most` times those planned in
+    all. Raises ValueError if nothing is to be measured.
     """
-    if not programs or seconds <= 0 or block <= 0:
+    if not programs or seconds <= 0 or block <= 0 or most < 1:
         raise ValueError("interleaved needs at least one program and positive times")
     rounds = max(MIN_ROUNDS, round(seconds / (block * len(programs))))
     budget = min(block, seconds / (rounds * len(programs)))
     samples: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in programs}
     order = list(programs)
-    for _ in range(rounds):
-        for name in order:
-            time.sleep(settle)
-            samples[name].append(_block(programs[name], budget, warmup))
-        order.reverse()
+
+    def run(more: int) -> float:
+        for _ in range(more):
+            for name in order:
+                time.sleep(settle)
+                samples[name].append(_block(programs[name], budget, warmup))
+            order.reverse()
+        return widest({name: [float(np.median(part)) for part in parts] for name, parts in samples.items()})
+
+    found = run(rounds)
+    if found > width and most > 1:
+        found = run(rounds * min(most - 1, math.ceil((found / width) ** 2) - 1))
     blocks = {name: tuple(float(np.median(part)) for part in parts) for name, parts in samples.items()}
-    return SideBySide({name: _summary(np.concatenate(parts)) for name, parts in samples.items()}, blocks, samples)
+    latencies = {name: _summary(np.concatenate(parts)) for name, parts in samples.items()}
+    return SideBySide(latencies, blocks, samples, found > width)
+
+
+def widest(blocks: Mapping[str, Sequence[float]]) -> float:
+    """The widest interval of a speed against the first program, as a share of that speed; of a program alone, of its medians."""
+    first, *others = blocks.values()
+    series = [[a / b for a, b in zip(first, other, strict=True)] for other in others] or [list(first)]
+    return max((found.high - found.low) / found.value for found in map(median_interval, series))
 
 
 def median_interval(values: list[float], confidence: float = 0.95) -> Ratio:

@@ -90,3 +90,30 @@ def test_nothing_to_measure_is_refused() -> None:
         latency.interleaved({})
     with pytest.raises(ValueError, match="no value"):
         latency.median_interval([])
+
+
+def noisy(clock: Clock, rng: np.random.Generator, spread: float) -> Callable[[], None]:
+    return clock.program("", lambda _: 0.3 * float(np.exp(spread * rng.standard_normal())))
+
+
+@pytest.mark.parametrize(("spread", "rounds"), [(0.001, 6), (0.05, 18)])
+def test_noise_is_answered_with_more_rounds_and_named_where_they_were_not_enough(
+    monkeypatch: pytest.MonkeyPatch, spread: float, rounds: int
+) -> None:
+    clock, rng = Clock(monkeypatch), np.random.default_rng(0)
+    programs = {"a": noisy(clock, rng, spread), "b": noisy(clock, rng, spread)}
+    measured = latency.interleaved(programs, seconds=6, warmup=0)
+    assert measured.rounds == rounds
+    assert measured.noisy == (spread > 0.01)
+
+
+def test_the_interval_holds_the_truth_as_often_when_rounds_were_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, rng = Clock(monkeypatch), np.random.default_rng(0)
+    held = added = 0
+    for _ in range(1000):
+        programs = {"a": noisy(clock, rng, 0.03), "b": noisy(clock, rng, 0.03)}
+        measured = latency.interleaved(programs, seconds=6, warmup=0)
+        speed = measured.speed("a", against="b")
+        held, added = held + (speed.low <= 1 <= speed.high), added + (measured.rounds > 6)
+    assert added > 500
+    assert held >= 940  # 950, less two standard errors of 1,000 repeats
