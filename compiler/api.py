@@ -43,7 +43,8 @@ Tell = Callable[[str], None]
 class CompileResult:
     """What `compile` made. `error` is the largest relative error of any output against the source on `samples` samples.
 
-    `budgets` are those that were asked for, with what was measured and its interval (`record.Limit`)."""
+    `budgets` are those that were asked for, with what was measured and its interval (`record.Limit`); `speed` is how many times
+    as fast as onnxruntime on the source it is, with the interval, where it was measured."""
 
     path: Path
     target: str
@@ -60,6 +61,7 @@ class CompileResult:
     outcomes: list[Outcome] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     budgets: tuple[dict[str, Any], ...] = ()
+    speed: dict[str, float] | None = None
 
     @property
     def broken(self) -> list[Outcome]:
@@ -100,11 +102,13 @@ def compile(
     cache: bool = True,
     keep_onnx: bool = False,
     options: runner.Options | None = None,
+    reports: Sequence[str | Path] = (),
     tell: Tell = lambda _: None,
 ) -> CompileResult:
     """Compile an ONNX file into the bundle `output`, checked on the target against the source model.
 
-    `recipe` gives what the other arguments do not. With `budgets` every lossy pass is measured on the data and judged.
+    `recipe` gives what the other arguments do not. With `budgets` every pass is measured and judged. `reports` are files to tell
+    it in (.html, .xml for JUnit, .sarif, .json); they are written also where a budget is missed.
     Raises UserError for wrong input, ContractError where the result is not the source model within its contract or a budget is
     missed (nothing is written), InternalError with a reproducer for a bug of ours.
     """
@@ -120,7 +124,8 @@ def compile(
     given |= {"budgets": budgets} if budgets is not None else {}
     asked = Recipe(**given)
     kept = Path(decisions) if decisions is not None else None
-    job = bundling.Job(Path(model), Path(output), asked, kept, keep_onnx, options or runner.Options(), tell)
+    files = tuple(map(Path, reports))
+    job = bundling.Job(Path(model), Path(output), asked, kept, keep_onnx, options or runner.Options(), tell, files)
     return CompileResult(**bundling.run(job, cache))
 
 

@@ -14,13 +14,19 @@ from typing import Any
 from optc.compiler import bundle, decisions, inputs, ir, load, reproducer, runner, runtime, sources
 from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
-from optc.compiler.diagnostics import ContractError, InternalError, OptcError, UserError
+from optc.compiler.cores import cores
+from optc.compiler.diagnostics import ContractError, InternalError, OptcError
 from optc.compiler.instrument import Outcome
 from optc.compiler.journal import Journal, layers
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.measure import data as samples
-from optc.compiler.measure import race, record
+from optc.compiler.measure import finished as measured
+from optc.compiler.measure import record
+from optc.compiler.measure.cost import Costs
+from optc.compiler.measure.environment import environment
+from optc.compiler.measure.finished import Finished
 from optc.compiler.measure.gate import Gate, batch_size
+from optc.compiler.measure.report import formats
 from optc.compiler.numerics import TOLERANCE, Comparison, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pipeline
 from optc.compiler.recipe import Recipe
@@ -44,18 +50,22 @@ class Job:
     keep_onnx: bool
     options: runner.Options
     tell: Callable[[str], None]
+    reports: tuple[Path, ...] = ()
 
 
 def run(job: Job, use_cache: bool) -> dict[str, Any]:
     """Compile; the fields of a CompileResult."""
     start = time.perf_counter()
     bundle.check_destination(job.output)
+    for file in job.reports:
+        formats.of_file(file)
     digest = sources.digest(job.model)
     store = Cache() if use_cache and job.options.feeds is None else None  # a key has no digest of arrays in memory
     wanted = key(_key_parts(job, digest)) if store else ""
     held = store.get(wanted) if store else None
     if held is not None:
         bundle.publish(held, job.output)
+        _report(job, json.loads((job.output / "measurements.json").read_bytes()))
     else:
         with tempfile.TemporaryDirectory(prefix="optc-") as folder:
             built = Path(folder) / "bundle"
@@ -91,66 +101,75 @@ def _tools() -> dict[str, str]:
 
 def _build(job: Job, digest: str, path: Path, journal: Journal) -> None:
     """Compile into the folder `path`. What is not the source model within its contract raises and leaves nothing."""
+    with tempfile.TemporaryDirectory(prefix="optc-") as folder:
+        _build_in(job, digest, path, journal, Path(folder))
+
+
+def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path) -> None:
     recipe, tell = job.recipe, job.tell
     tell("reading the model")
     model = load.load(job.model, recipe.shapes)
     before = ir.count_nodes(model)
-    inputs_, outputs = ([ValueInfo.of(v) for v in part] for part in (model.graph.inputs, model.graph.outputs))
+    inputs_, outputs = (tuple(ValueInfo.of(v) for v in part) for part in (model.graph.inputs, model.graph.outputs))
+    draft = Manifest(digest, str(recipe.pipeline), str(recipe.target), inputs_, outputs, tools=_tools())
     mine, wanted_by_target = recipe.pipeline, Pipeline.parse(recipe.target.pipeline())
     earlier = decisions.read(job.decisions, digest, mine + wanted_by_target) if job.decisions is not None else None
     first, second = (None, None) if earlier is None else (earlier.taken[: len(mine)], earlier.taken[len(mine) :])
-    gate = _gate(recipe, model) if earlier is None else None
+
+    def state(found: ir.Model, to: Path) -> runtime.Program:
+        copy = found.clone()
+        runner.run(wanted_by_target, copy, replace(job.options, check="off", instruments=()))
+        bundle.write(to, draft, recipe.target.build(copy))
+        return runtime.load(to)
+
+    gate = None
+    if earlier is None and recipe.budgets.wanted:
+        tell("looking through the data")
+        costs = Costs(state, job.model, model, recipe.budgets, scratch)
+        gate = Gate.of(model, recipe.data, recipe.budgets, costs, recipe.seed)
     feeds = _feeds(job, model)
     options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
-    ran = _optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, gate, journal, tell)
-    outcomes = ran.outcomes
-    done = [p for o, p in zip(outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
+    ran = _optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, journal, tell)
+    done = [p for o, p in zip(ran.outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
     numerics = runner.contract(done)
     lowered = model.clone()
-    outcomes += _optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
+    outcomes = ran.outcomes + _optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
     tell(f"building for {recipe.target}")
     artifact = _artifact(recipe.target, lowered, job.options.reproducers)
     wanted = Reference(model).run_all(feeds) if numerics is Numerics.LOSSY else expected
-    draft = Manifest(
-        source_digest=digest,
-        pipeline=str(recipe.pipeline),
-        target=str(recipe.target),
-        inputs=tuple(inputs_),
-        outputs=tuple(outputs),
-        contracts={
-            "numerics": numerics.value,
-            "tolerance": TOLERANCE,
-            "passes": [asdict(o) | {"seconds": None} for o in outcomes],
-        },
-        nodes={"before": before, "after": ir.count_nodes(model)},
-        tools=_tools(),
-    )
+    passes = [{k: v for k, v in asdict(o).items() if k not in ("seconds", "measured")} for o in outcomes]
+    contracts = {"numerics": numerics.value, "tolerance": TOLERANCE, "passes": passes}
+    draft = replace(draft, contracts=contracts, nodes={"before": before, "after": ir.count_nodes(model)})
+    tell("checking against the source")
+    trial = scratch / "trial"
+    bundle.write(trial, draft, artifact)
+    program = runtime.load(trial)
+    actual = [program.run(f) for f in feeds]
+    _hold(compare(wanted, actual), recipe.target)
+    evidence: Mapping[str, Any]
+    missed: list[str] = []
+    if earlier is not None:
+        evidence = earlier.evidence
+    else:
+        finished = measured.measure(job.model, model, program, recipe.budgets, gate, tell)
+        missed = finished.missed
+        worst = record.against_source(compare(expected, actual), len(feeds))
+        evidence = {**_about(job, digest, before, gate), **worst, **_story(job, finished, ran, program)}
+    _report(job, evidence)
+    if missed:
+        hint = "nothing was written: relax the budget, or other passes"
+        raise ContractError("; ".join(missed), place=str(job.model), hint=hint)
     records: dict[str, bytes] = {
         "lineage.json": _json(
             {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(lowered.graph) for n in g}
         ),
+        "measurements.json": _json(evidence),
+        "decisions.json": decisions.to_bytes(digest, outcomes, evidence),
+        "recipe.toml": recipe.to_toml().encode(),
+        "report.html": formats.render(evidence, "html").encode(),
     }
     view = Target.parse("onnx").build(model) if job.keep_onnx else None
-    tell("checking against the source")
-    with tempfile.TemporaryDirectory(prefix="optc-") as folder:
-        trial = Path(folder) / "trial"
-        bundle.write(trial, draft, artifact)
-        program = runtime.load(trial)
-        actual = [program.run(f) for f in feeds]
-        _hold(compare(wanted, actual), recipe.target)
-        evidence: Mapping[str, Any]
-        if earlier is not None:
-            evidence = earlier.evidence
-        else:
-            evidence = {
-                "format": record.FORMAT,
-                "source": {"name": job.model.name, "sha256": digest, "nodes": before, "bytes": sources.size(job.model)},
-                "target": str(recipe.target),
-                **record.against_source(compare(expected, actual), len(feeds), "given" if recipe.data else "generated"),
-                **_measured(job, gate, model, program, ran),
-            }
-    records |= {"measurements.json": _json(evidence), "decisions.json": decisions.to_bytes(digest, outcomes, evidence)}
     bundle.write(path, draft, artifact, records=records, view=view)
 
 
@@ -167,48 +186,37 @@ def _feeds(job: Job, model: ir.Model) -> Feeds:
     return [batch.feeds for batch in samples.Dataset(few, model, size)]
 
 
-def _gate(recipe: Recipe, model: ir.Model) -> Gate | None:
-    """The gate of a recipe that names metrics. Raises UserError for budgets that cannot be judged."""
-    limits = recipe.budgets
-    limits.check()
-    if not limits.metrics and not limits.max_drop:
-        return None
-    if recipe.data is None:
-        raise UserError("metrics need data", place="--metric", hint="--data FILE, or [data] in a recipe")
-    return Gate.of(model, recipe.data, limits)
-
-
-def _measured(job: Job, gate: Gate | None, model: ir.Model, program: runtime.Program, ran: runner.Report) -> dict[str, Any]:
-    """What was measured of steps and result. Raises ContractError where a budget is not held."""
-    limits, size = job.recipe.budgets, program.manifest.bytes_needed
-    found = None
-    if gate is not None:
-        job.tell("measuring on the target")
-        found = gate.measure(program.run)
-    raced = memory = None
-    if limits.timed:
-        job.tell("racing onnxruntime")
-        raced = race.race(job.model, program, model)
-    if limits.memory is not None:
-        memory = race.peak_memory(program.path)
-    held = record.judge(limits, found, size, raced, memory)
-    missed = [h.text for h in held if not h.holds]
-    if missed:
-        raise ContractError(
-            "; ".join(missed), place=str(job.model), hint="nothing was written: relax the budget, or other passes"
-        )
-    judged = gate.judged if gate is not None else {}
-    lossy = {str(p) for p in job.recipe.pipeline if isinstance(p, LossyPass)}
-    document: dict[str, Any] = {
-        "decision": record.decision(held, found),
-        "steps": record.steps(ran.outcomes, lambda o: o.text in lossy, judged),
-        "sensitivity": record.sensitivity(ran.sensitivity, ran.outcomes, CHECKED),
+def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, Any]:
+    """What was compiled, on what data and where, and how to do it again."""
+    recipe, data = job.recipe, job.recipe.data
+    about: dict[str, Any] = {"kind": "generated", "seed": recipe.seed}
+    if data is not None:
+        about = {"kind": "given", "path": str(data.path), "seed": data.seed, "slice": data.slice or None}
+    if gate is not None and gate.data is not None:
+        about |= {"samples": gate.data.samples, "sha256": gate.data.digest}
+    keep = " --keep-onnx" if job.keep_onnx else ""
+    return {
+        "format": record.FORMAT,
+        "source": {"name": job.model.name, "sha256": digest, "nodes": nodes, "bytes": sources.size(job.model)},
+        "target": str(recipe.target),
+        "data": about,
+        "environment": environment(_tools(), cores()),
+        "command": f"optc compile {job.model.name} -o again.optc --recipe recipe.toml{keep}",
     }
-    if found is not None:
-        document |= {k: v for k, v in found.document().items() if k in ("metrics", "worst")}
-    if raced is not None:
-        document |= race.document(raced)
-    return document
+
+
+def _story(job: Job, finished: Finished, ran: runner.Report, program: runtime.Program) -> dict[str, Any]:
+    """Baseline, what each pass did, and the result."""
+    done = finished.document(program.manifest.bytes_needed, sources.size(job.model))
+    lossy = {str(p) for p in job.recipe.pipeline if isinstance(p, LossyPass)}
+    steps = [measured.first_step(done), *record.steps(ran.outcomes, lambda o: o.text in lossy)]
+    return {**done, "steps": steps, "sensitivity": record.sensitivity(ran.sensitivity, ran.outcomes, CHECKED)}
+
+
+def _report(job: Job, evidence: Mapping[str, Any]) -> None:
+    """The files that were asked for, also where a budget was missed."""
+    for file in job.reports:
+        formats.write(formats.render(evidence, formats.of_file(file)), file)
 
 
 def _optimize(
@@ -226,14 +234,12 @@ def _decide(
     pipeline: Pipeline,
     model: ir.Model,
     options: runner.Options,
-    gate: Gate | None,
     journal: Journal,
     tell: Callable[[str], None],
 ) -> runner.Report:
     """Run a pipeline and measure, going on where an earlier run was killed."""
-    held, judged = journal.read(pipeline), gate.judged if gate is not None else {}
+    held = journal.read(pipeline)
     done = len(held.taken)
-    judged.update(held.evidence.get("judged", {}))
     earlier = _optimize(Pipeline(pipeline.passes[:done]), held.taken, model, options)
     earlier = replace(earlier, sensitivity=layers(held))
     if done:
@@ -243,7 +249,7 @@ def _decide(
         swept = {**earlier.sensitivity, **report.sensitivity}
         return replace(report, outcomes=earlier.outcomes + report.outcomes, sensitivity=swept)
 
-    watched = replace(options, decided=lambda report: journal.write(whole(report), judged))
+    watched = replace(options, decided=lambda report: journal.write(whole(report)))
     return whole(runner.run(Pipeline(pipeline.passes[done:]), model, watched))
 
 
@@ -274,7 +280,7 @@ def _hold(worst: Comparison, target: Target) -> None:
 
 def _result(job: Job) -> dict[str, Any]:
     found = bundle.read(job.output)
-    measured: Mapping[str, Any] = json.loads((job.output / "measurements.json").read_bytes())
+    noted: Mapping[str, Any] = json.loads((job.output / "measurements.json").read_bytes())
     return {
         "path": job.output,
         "target": found.target,
@@ -283,10 +289,11 @@ def _result(job: Job) -> dict[str, Any]:
         "bytes_before": sources.size(job.model),
         "bytes_after": found.bytes_needed,
         "numerics": Numerics(found.contracts["numerics"]),
-        "error": measured["relative_error"],
-        "samples": measured["samples"],
-        "budgets": tuple(measured["decision"]["limits"]),
-        "data": measured["data"]["kind"],
+        "error": noted["relative_error"],
+        "samples": noted["samples"],
+        "budgets": tuple(noted["decision"]["limits"]),
+        "data": noted["data"]["kind"],
+        "speed": noted.get("speed"),
         "outcomes": [Outcome(**{**o, "seconds": 0.0, "skipped": tuple(o["skipped"])}) for o in found.contracts["passes"]],
         "notes": tuple(found.notes),
     }

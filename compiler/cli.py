@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from optc.compiler.commands import about, ask, build, bundles
+from optc.compiler.commands import about, ask, build, bundles, report
 from optc.compiler.diagnostics import InternalError, OptcError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command("opt", rich_help_panel=COMPILE)(build.opt)
 app.command("run", rich_help_panel=BUNDLES)(bundles.run)
 app.command("bench", rich_help_panel=BUNDLES)(bundles.bench)
 app.command("inspect", rich_help_panel=BUNDLES)(bundles.inspect)
+app.command("report", rich_help_panel=BUNDLES)(report.report)
+app.command("compare", rich_help_panel=BUNDLES)(report.compare)
 app.command("print", rich_help_panel=ASK)(ask.print_)
 app.command("diff", rich_help_panel=ASK)(ask.diff)
 app.command("explain", rich_help_panel=ASK)(ask.explain)

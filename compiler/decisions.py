@@ -12,7 +12,7 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Outcome
 from optc.compiler.pipeline import Pipeline
 
-FORMAT = "optc decisions 3"
+FORMAT = "optc decisions 4"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def to_bytes(source: str, outcomes: Sequence[Outcome], evidence: Mapping[str, An
             "error": o.error,
             "nodes": o.nodes_after,
             "skipped": o.skipped,
+            "measured": o.measured,
         }
         for o in outcomes
     ]
@@ -52,7 +53,7 @@ def read(path: Path, source: str, pipeline: Pipeline, partial: bool = False) -> 
                 f"decisions of another format: {held.get('format')}", place=str(path), hint="compile once without them"
             )
         taken: list[Mapping[str, Any]] = [
-            {k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes", "skipped")} for entry in held["passes"]
+            {k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes", "skipped", "measured")} for entry in held["passes"]
         ]
         evidence: Mapping[str, Any] = dict(held["evidence"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -81,8 +82,8 @@ def outcomes(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline, ran: Sequen
     """The outcomes of the whole pipeline: of what was kept as it ran again, with what was measured then, and the rejections."""
     rest = iter(ran)
     return [
-        replace(next(rest), error=d["error"], reason=d["reason"])
+        replace(next(rest), error=d["error"], reason=d["reason"], measured=d["measured"])
         if d["kept"]
-        else Outcome(p.name, d["pass"], 0, d["nodes"], d["nodes"], 0.0, False, d["reason"], d["error"])
+        else Outcome(p.name, d["pass"], 0, d["nodes"], d["nodes"], 0.0, False, d["reason"], d["error"], measured=d["measured"])
         for p, d in zip(pipeline, taken, strict=True)
     ]

@@ -34,6 +34,11 @@ def feeds(graph: ir.Graph, sizes: Mapping[str, int], rng: np.random.Generator) -
     return {v.name or "": np.asarray(_random(v, [_size(d, sizes) for d in v.shape or ()], rng)) for v in graph.inputs}
 
 
+def batch_of_one(model: ir.Model) -> dict[str, int]:
+    """Sizes that make a free leading dimension (a batch, most likely) 1."""
+    return {name: 1 for name, leads in _free(model.graph).items() if leads}
+
+
 def _free(graph: ir.Graph) -> dict[str, bool]:
     """Symbolic dimensions of the inputs, in order, and whether each leads a shape (a batch, most likely)."""
     found: dict[str, bool] = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
 
 from optc.compiler import printer
 from optc.compiler.edit import Editor
@@ -17,7 +17,7 @@ class Outcome:
     """What a pass did: how many rewrites, nodes before and after, seconds; whether it was kept, and if not, why.
 
     `error` is what was measured of a LOSSY pass: relative L2 error of the outputs against those before it. `skipped` names the
-    nodes that it had to leave alone to be kept.
+    nodes that it had to leave alone to be kept. `measured` is what a gate found after the pass, for the record.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Outcome:
     reason: str = ""
     error: float | None = None
     skipped: tuple[str, ...] = ()
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Instrument:

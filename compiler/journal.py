@@ -26,14 +26,14 @@ class Journal:
             return Decisions([], {})
         return decisions.read(self.path, self.source, pipeline, partial=True)
 
-    def write(self, report: Report, judged: dict[str, Any]) -> None:
+    def write(self, report: Report) -> None:
         """Keep the decisions of a report; the file appears whole or not at all."""
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         swept = {text: [astuple(layer) for layer in layers] for text, layers in report.sensitivity.items()}
         with atomic.writing(self.path) as file:
-            file.write(decisions.to_bytes(self.source, report.outcomes, {"judged": judged, "sensitivity": swept}))
+            file.write(decisions.to_bytes(self.source, report.outcomes, {"sensitivity": swept}))
 
     def done(self) -> None:
         """The compilation has its bundle."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from optc.compiler import analysis, bisect, check, inputs, ir, printer, reproducer, sensitivity, verify
+from optc.compiler import analysis, bisect, check, inputs, ir, printer, reproducer, verify
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
 from optc.compiler.edit import Editor, Refusal, Step
@@ -23,11 +23,25 @@ CUT_ABOVE = 1 << 30
 """Models with more bytes of weights than this are compared on the region that changed only."""
 
 
-class Gate(Protocol):
-    """What judges a model after a LOSSY pass, beyond the pass's own bound."""
+@dataclass(frozen=True)
+class Verdict:
+    """Why a model must not stay as a pass left it, '' where it may; and what was measured, for the record."""
 
-    def refuses(self, p: LossyPass, model: ir.Model) -> str:
-        """Why the model must not stay as the pass left it; '' where it may."""
+    why: str = ""
+    found: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Gate(Protocol):
+    """What judges a model after a pass, beyond the contract of the pass."""
+
+    def judge(self, model: ir.Model) -> Verdict:
+        """By the metrics of a model that a LOSSY pass has changed."""
+
+    def weigh(self, before: ir.Model, after: ir.Model, lossy: bool) -> Verdict:
+        """By what both cost on the target: the LOSSY has to bring something, the exact must not surely be slower."""
+
+    def sweep(self, model: ir.Model, p: Pass, feeds: Feeds) -> list[Layer]:
+        """The layers that a LOSSY pass changes, the most sensitive first."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +49,9 @@ class Options:
     """How a pipeline runs. `check`: compare outputs once a group of passes (default), after each pass, or not at all.
 
     `feeds` are the samples to compare on; without them they are generated. After `bisect_limit` rewrites nothing more is changed.
-    With a `gate`, a LOSSY pass that is refused is tried on fewer layers before it is given up. `skips` are the names of the
-    nodes that each pass leaves alone, where that was decided earlier. `decided` is called after each group of passes.
+    With a `gate`, a LOSSY pass that is refused is tried on fewer layers before it is given up, and passes that bring nothing on
+    the target are dropped. `skips` are the names of the nodes that each pass leaves alone, where that was decided earlier.
+    `decided` is called after each group of passes.
     """
 
     check: Literal["group", "each", "off"] = "group"
@@ -176,6 +191,7 @@ class _Run:
         steps, refusals = len(self.edit.steps), len(self.edit.refusals)
         limit = None if self.edit.limit is None else self.edit.limit - steps
         dropped: dict[int, str] = {}
+        found: dict[int, Mapping[str, Any]] = {}
         while True:
             active = [(i, p) for i, p in enumerate(passes) if i not in dropped]
             outcomes: dict[int, Outcome] = {}
@@ -187,16 +203,28 @@ class _Run:
                 self._verify(None, mark)
             numerics = contract(p for _, p in active)
             failed = self._compare(before, self.model, numerics) if changed else None
+            verdict = Verdict()
             if failed is None:
-                break
-            same = partial(self._same, before, numerics)
-            culprit = bisect.find(before, [p for _, p in active], same, limit)
+                if changed and self.options.gate is not None:
+                    verdict = self.options.gate.weigh(before, self.model, lossy=False)
+                if not verdict.why:
+                    break
+                good, why = partial(self._fast, before), verdict.why
+            else:
+                good, why = partial(self._same, before, numerics), f"breaks its contract ({failed.worst})"
+            culprit = bisect.find(before, [p for _, p in active], good, limit)
             guilty = active[culprit.index][0]
-            dropped[guilty] = f"breaks its contract ({failed.worst}) first at node '{culprit.step.node}' ({culprit.step.op_type})"
+            dropped[guilty] = f"{why} first at node '{culprit.step.node}' ({culprit.step.op_type})"
+            found[guilty] = verdict.found
             self._undo(mark, steps, refusals)
+        last = max((i for i, o in outcomes.items() if o.rewrites), default=None)
+        if last is not None:
+            outcomes[last] = replace(outcomes[last], measured=verdict.found)
         for i, p in enumerate(passes):
             nodes = ir.count_nodes(self.model)
-            outcome = outcomes.get(i) or Outcome(p.name, str(p), 0, nodes, nodes, 0.0, False, dropped[i])
+            outcome = outcomes.get(i) or Outcome(
+                p.name, str(p), 0, nodes, nodes, 0.0, False, dropped[i], measured=found.get(i, {})
+            )
             self.report.outcomes.append(outcome)
             if i in dropped:
                 self._after(p, outcome)
@@ -212,6 +240,9 @@ class _Run:
     def _same(self, before: ir.Model, numerics: Numerics, model: ir.Model) -> bool:
         return self._check(before, model, numerics).holds
 
+    def _fast(self, before: ir.Model, model: ir.Model) -> bool:
+        return self.options.gate is None or not self.options.gate.weigh(before, model, lossy=False).why
+
     def _check(self, before: ir.Model, after: ir.Model, numerics: Numerics) -> check.Check:
         cut, weights = None, [v.const_value for v in before.graph.initializers.values()]
         # A body reads values of the graph around it, which a cut does not see: such a model is compared whole.
@@ -225,14 +256,24 @@ class _Run:
         """Run a LOSSY pass and measure it against its own bound and by the gate."""
         if not isinstance(p, LossyPass):
             raise TypeError(p)
-        mark, expected = self.edit.mark(), Reference(self.model).run_all(self.feeds)
-        outcome, why = self._attempt(p, expected, self.options.gate)
-        if why and self.options.gate is not None:
-            outcome, why = self._fewer(p, expected, self.options.gate, outcome, why)
+        gate, expected = self.options.gate, Reference(self.model).run_all(self.feeds)
+        mark, steps, refusals = self.edit.mark(), len(self.edit.steps), len(self.edit.refusals)
+        before = self.model.clone() if gate is not None else self.model
+        outcome, why = self._attempt(p, expected, gate)
+        if why and gate is not None:
+            outcome, why = self._fewer(p, expected, gate, outcome, why)
+        if gate is not None and not why and self.edit.mark() > mark:
+            verdict = gate.weigh(before, self.model, lossy=True)
+            outcome = replace(outcome, measured={**outcome.measured, **verdict.found})
+            if verdict.why:
+                why = verdict.why
+                self._undo(mark, steps, refusals)
         if why:
             outcome = replace(outcome, kept=False, reason=why, nodes_after=outcome.nodes_before, rewrites=0)
         elif self.edit.mark() > mark:
             self._verify(p, mark)
+        else:
+            outcome = replace(outcome, reason="changed nothing")
         self._keep(p, outcome)
 
     def _attempt(
@@ -251,7 +292,9 @@ class _Run:
         why = worst.problem
         if not why and worst.l2 > p.max_error:
             why = f"relative L2 error {worst.l2:.2e} of output '{worst.output}' is above max-error {p.max_error:.2e}"
-        why = why or (gate.refuses(p, self.model) if gate is not None else "")
+        if not why and gate is not None:
+            verdict = gate.judge(self.model)
+            why, outcome = verdict.why, replace(outcome, measured=verdict.found)
         if why:
             self._undo(mark, steps, refusals)
         return outcome, why
@@ -263,22 +306,24 @@ class _Run:
 
         More layers left alone do less harm; where that is not so, the pass may change fewer layers than it could.
         """
-        layers = sensitivity.sweep(self.model, p, self.feeds, expected)
+        layers = gate.sweep(self.model, p, self.feeds)
         self.report.sensitivity[str(p)] = layers
         names = [layer.node for layer in layers]
         low, high, accepted = 1, len(names) - 1, 0
+        found = outcome.measured
         mark, steps, refusals = self.edit.mark(), len(self.edit.steps), len(self.edit.refusals)
         while low <= high:
             middle = (low + high) // 2
-            if self._attempt(p, expected, gate, names[:middle])[1]:
+            tried, refused = self._attempt(p, expected, gate, names[:middle])
+            if refused:
                 low = middle + 1
             else:
                 self._undo(mark, steps, refusals)
-                accepted, high = middle, middle - 1
+                accepted, high, found = middle, middle - 1, tried.measured
         if not accepted:
             return outcome, why
         outcome, _ = self._attempt(p, expected, None, names[:accepted])
-        return replace(outcome, reason=f"{accepted} of {len(names)} layers left alone: with them, {why}"), ""
+        return replace(outcome, measured=found, reason=f"{accepted} of {len(names)} layers left alone: with them, {why}"), ""
 
 
 def contract(passes: Iterable[Pass]) -> Numerics:

@@ -43,7 +43,8 @@ def data_digest(data: Path) -> str:
 def code_digest(classes: Iterable[type]) -> str:
     """SHA-256 over optc's own files and those that define the given classes: a changed pass never meets an old cache entry."""
     root = Path(__file__).resolve().parent.parent
-    mine = [f for part in ("compiler", "passes", "targets") for f in sorted((root / part).rglob("*.py"))]
+    parts = [root / part for part in ("compiler", "passes", "targets")]
+    mine = [f for part in parts for kind in ("*.py", "*.j2") for f in sorted(part.rglob(kind))]
     others = sorted({Path(inspect.getfile(cls)) for cls in classes})
     return _sha256([*mine, *others])
 

@@ -74,6 +74,23 @@ def compile_(
         float | None,
         typer.Option("--min-speedup", help="Against onnxruntime on the source.", show_default=False, rich_help_panel=BUDGETS),
     ] = None,
+    measured: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure every pass on the target, as budgets do.", rich_help_panel=BUDGETS),
+    ] = False,
+    keep_neutral: Annotated[
+        bool, typer.Option("--keep-neutral", help="Keep lossy passes that bring nothing here.", rich_help_panel=BUDGETS)
+    ] = False,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report",
+            help="Tell it in a file too, also where a budget is missed: .html, .xml (JUnit), .sarif or .json.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=BUDGETS,
+        ),
+    ] = None,
     decisions: Annotated[
         Path | None,
         typer.Option("--decisions", help="A bundle's decisions.json: decide as it did, measure nothing.", show_default=False),
@@ -105,12 +122,23 @@ def compile_(
             shapes=api.parse_shapes(shape),
             data=measure.source(data, recipe, labels, batch, limit, seed, optional=True, slice=slice),
             budgets=_budgets(
-                recipe, metric, max_drop, max_slice_drop, metric_output, max_latency, max_size, max_memory, min_speedup
+                recipe,
+                metrics=metric,
+                max_drop=max_drop,
+                max_slice_drop=max_slice_drop,
+                output=metric_output,
+                max_latency=max_latency,
+                max_size=max_size,
+                max_memory=max_memory,
+                min_speedup=min_speedup,
+                measure=measured,
+                keep_neutral=keep_neutral,
             ),
             decisions=decisions,
             cache=cache and bisect_limit is None and print_ir_after is None,
             keep_onnx=keep_onnx,
             options=options,
+            reports=report or (),
             tell=tell,
         )
     if json:
@@ -126,37 +154,22 @@ def compile_(
         interval = f" [{b['low']:.4g}, {b['high']:.4g}]" if b["low"] != b["high"] else ""
         most = f"{b['limit']:.4g} {b['unit']}".rstrip()
         print(f"  {b['name']} {most}: held, {b['value']:.4g}{interval}")
+    if result.speed is not None:
+        s = result.speed
+        print(f"  speed: {s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] times onnxruntime's on the source")
+        print(f"  why and how: {output}/report.html")
     print(f"  run it: optc run {output} --random; optc bench {output} {model}")
 
 
-def _budgets(
-    recipe: Path | None,
-    metric: list[str] | None,
-    max_drop: list[str] | None,
-    max_slice_drop: list[str] | None,
-    output: str | None,
-    max_latency: str | None,
-    max_size: str | None,
-    max_memory: str | None,
-    min_speedup: float | None,
-) -> Limits:
+def _budgets(recipe: Path | None, **given: Any) -> Limits:
     """The budgets that options name, over those of the recipe."""
     from optc.compiler.measure.limits import Limits
     from optc.compiler.recipe import Recipe
 
     base = Recipe.read(recipe).budgets if recipe is not None else Limits()
-    given = {
-        "metrics": tuple(metric) if metric else None,
-        "max_drop": tuple(max_drop) if max_drop else None,
-        "max_slice_drop": tuple(max_slice_drop) if max_slice_drop else None,
-        "output": output,
-        "max_latency": max_latency,
-        "max_size": max_size,
-        "max_memory": max_memory,
-        "min_speedup": min_speedup,
-    }
+    chosen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v not in (None, False)}
     try:
-        return replace(base, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+        return replace(base, **chosen)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -18,13 +18,26 @@ from optc.compiler import registry
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.measure import statistics
 from optc.compiler.measure.budgets import Budget, check_enough
-from optc.compiler.measure.data import Dataset
+from optc.compiler.measure.data.generated import Stream
+from optc.compiler.measure.data.part import Batch
 from optc.compiler.measure.metrics.metric import Metric
 from optc.compiler.measure.slices import SliceMeasured, Worst, WorstSample, rows_of
 from optc.compiler.measure.statistics import Decision, Interval
 from optc.compiler.numerics import Array
 
-__all__ = ["Budget", "Evaluation", "Measured", "Run", "SliceMeasured", "WorstSample", "check_enough", "evaluate", "find"]
+__all__ = [
+    "Budget",
+    "Evaluation",
+    "Measured",
+    "Run",
+    "SliceMeasured",
+    "WorstSample",
+    "check_enough",
+    "check_fit",
+    "evaluate",
+    "evaluate_all",
+    "find",
+]
 
 _WORST_FIRST: tuple[Decision, ...] = ("reject", "undecided", "keep")
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -46,6 +59,11 @@ class Measured:
     needed: int | None = None
     overall: Decision | None = None
     slices: tuple[SliceMeasured, ...] = ()
+
+    @property
+    def harm(self) -> Interval:
+        """How much worse the result is."""
+        return self.difference if self.better == "lower" else -self.difference
 
     @property
     def worst(self) -> SliceMeasured | None:
@@ -87,48 +105,99 @@ class Evaluation:
 
 
 def evaluate(
-    source: Run, result: Run, data: Dataset, metrics: Iterable[str], budgets: Mapping[str, Budget], output: str | None = None
+    source: Run, result: Run, data: Stream, metrics: Iterable[str], budgets: Mapping[str, Budget], output: str | None = None
 ) -> Evaluation:
     """Stream `data` through both and measure every metric, also those of `budgets`, on `output` (the first one).
 
     Raises UserError, on the first batch at the latest, for an unknown metric or one that fits neither outputs nor labels, and
     for a budget that so few samples cannot settle.
     """
+    return evaluate_all(source, {"result": result}, data, metrics, budgets, output)["result"]
+
+
+def evaluate_all(
+    source: Run,
+    results: Mapping[str, Run],
+    data: Stream,
+    metrics: Iterable[str],
+    budgets: Mapping[str, Budget],
+    output: str | None = None,
+) -> dict[str, Evaluation]:
+    """Several results by name, each as `evaluate` does it, in one stream of the data."""
     chosen = [find(name) for name in dict.fromkeys([*metrics, *budgets])]
     for metric in chosen:
         if metric.name in budgets:
             check_enough(metric, budgets[metric.name], data.samples)
     slices: list[Array] = []
-    worst = Worst()
-    records: dict[str, tuple[list[Array], list[Array]]] = {m.name: ([], []) for m in chosen}
+    mine: dict[str, list[Array]] = {m.name: [] for m in chosen}
+    found = {name: _Found(Worst(), {m.name: [] for m in chosen}) for name in results}
     for number, batch in enumerate(data):
-        theirs = source(batch.feeds)
-        name = output or next(iter(theirs))
-        before, labels = _output(theirs, name, "source"), None if batch.labels is None else np.atleast_1d(batch.labels)
-        rows = len(labels) if labels is not None else len(np.atleast_1d(next(iter(batch.feeds.values()))))
-        if before.ndim == 0 or len(before) != rows:
-            held = f"output '{name}' is of shape {list(before.shape)}, the samples are {rows}"
-            raise UserError(held, hint="metrics need one row a sample; another output: --output NAME")
-        for metric in chosen if number == 0 else ():
-            with _about(metric):
-                _check_labels(metric, before, labels, data)
-                metric.records(before, _truth(metric, before, labels))
-        after = _output(result(batch.feeds), name, "result")
-        if before.shape != after.shape:
-            raise UserError(f"output '{name}' is {list(before.shape)} in the source, {list(after.shape)} in the result")
-        worst.add(before, after, batch.slices)
+        looked = _look(source, batch, output)
+        if number == 0:
+            _check_fit(chosen, looked, data)
         if batch.slices is not None:
             slices.append(batch.slices)
         for metric in chosen:
-            with _about(metric):
-                for values, model in zip((before, after), records[metric.name], strict=True):
-                    model.append(metric.records(values, _truth(metric, before, labels)))
+            mine[metric.name].append(_records(metric, looked.before, looked))
+        for name, run in results.items():
+            after = _output(run(batch.feeds), looked.output, "result")
+            if looked.before.shape != after.shape:
+                shapes = f"{list(looked.before.shape)} in the source, {list(after.shape)} in the result"
+                raise UserError(f"output '{looked.output}' is {shapes}")
+            found[name].worst.add(looked.before, after, batch.slices)
+            for metric in chosen:
+                found[name].records[metric.name].append(_records(metric, after, looked))
     parts = rows_of(np.concatenate(slices)) if slices else {}
-    measured = []
-    for metric in chosen:
-        before, after = (_joined(r) for r in records[metric.name])
-        measured.append(_with_slices(metric, before, after, budgets.get(metric.name), parts))
-    return Evaluation(data.samples, data.digest, tuple(measured), worst.found())
+    done = {}
+    for name, held in found.items():
+        measured = [_with_slices(m, *_joined(mine[m.name], held.records[m.name]), budgets.get(m.name), parts) for m in chosen]
+        done[name] = Evaluation(data.samples, data.digest, tuple(measured), held.worst.found())
+    return done
+
+
+def check_fit(source: Run, data: Stream, metrics: Iterable[str], output: str | None = None) -> None:
+    """Raise UserError for metrics that fit neither outputs nor labels, by the first batch."""
+    _check_fit([find(name) for name in metrics], _look(source, next(iter(data)), output), data)
+
+
+@dataclass
+class _Found:
+    """Of one result: the worst samples, and records by metric."""
+
+    worst: Worst
+    records: dict[str, list[Array]]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the source says of a batch."""
+
+    output: str
+    before: Array
+    labels: Array | None
+
+
+def _look(source: Run, batch: Batch, output: str | None) -> _Look:
+    theirs = source(batch.feeds)
+    name = output or next(iter(theirs))
+    before, labels = _output(theirs, name, "source"), None if batch.labels is None else np.atleast_1d(batch.labels)
+    rows = len(labels) if labels is not None else len(np.atleast_1d(next(iter(batch.feeds.values()))))
+    if before.ndim == 0 or len(before) != rows:
+        held = f"output '{name}' is of shape {list(before.shape)}, the samples are {rows}"
+        raise UserError(held, hint="metrics need one row a sample; another output: --output NAME")
+    return _Look(name, before, labels)
+
+
+def _check_fit(metrics: Iterable[Metric], looked: _Look, data: Stream) -> None:
+    for metric in metrics:
+        with _about(metric):
+            _check_labels(metric, looked.before, looked.labels, data)
+            metric.records(looked.before, _truth(metric, looked.before, looked.labels))
+
+
+def _records(metric: Metric, values: Array, looked: _Look) -> Array:
+    with _about(metric):
+        return metric.records(values, _truth(metric, looked.before, looked.labels))
 
 
 def find(name: str) -> Metric:
@@ -153,10 +222,11 @@ def _with_slices(metric: Metric, before: Array, after: Array, budget: Budget | N
     return replace(whole, decision=decision, overall=whole.decision, slices=tuple(slices))
 
 
-def _joined(records: list[Array]) -> Array:
+def _joined(before: list[Array], after: list[Array]) -> tuple[Array, Array]:
     """The records of all batches; where one tells of more classes, the others have none of these."""
-    width = max(r.shape[1] for r in records)
-    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in records])
+    width = max(r.shape[1] for r in (*before, *after))
+    a, b = (np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]))) for r in records]) for records in (before, after))
+    return a, b
 
 
 def _measured(metric: Metric, before: Array, after: Array, budget: Budget | None) -> Measured:
@@ -170,10 +240,11 @@ def _measured(metric: Metric, before: Array, after: Array, budget: Budget | None
         interval = statistics.bootstrap(before, after, metric.value, metric.reach)
     if budget is None:
         return Measured(metric.name, metric.better, source, result, interval)
-    limit, harm = budget.limit(metric, source), interval if metric.better == "lower" else -interval
+    found = Measured(metric.name, metric.better, source, result, interval, budget.limit(metric, source))
+    harm, limit = found.harm, budget.limit(metric, source)
     decision = statistics.decide(harm, limit)
     needed = statistics.samples_needed(limit, _discordance(harm, before, after), harm.value) if decision == "undecided" else None
-    return Measured(metric.name, metric.better, source, result, interval, limit, decision, needed)
+    return replace(found, decision=decision, needed=needed)
 
 
 def _discordance(harm: Interval, before: Array, after: Array) -> float:
@@ -194,7 +265,7 @@ def _truth(metric: Metric, source: Array, labels: Array | None) -> Array:
     return labels
 
 
-def _check_labels(metric: Metric, output: Array, labels: Array | None, data: Dataset) -> None:
+def _check_labels(metric: Metric, output: Array, labels: Array | None, data: Stream) -> None:
     """Raise UserError for labels of any sample that no output can mean."""
     low, high, classes = data.seen.low, data.seen.high, output.shape[-1]
     if metric.truth == "source" or metric.labels == "any" or low is None or high is None:

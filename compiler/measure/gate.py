@@ -1,20 +1,25 @@
-"""The gate: after each lossy pass, metrics of the result against the source on the data, judged on the bound of the interval."""
+"""The gate: after each pass, what it did to the metrics, judged on the bound of the interval, and to the costs on the target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from optc.compiler import ir
+from optc.compiler import ir, sensitivity
+from optc.compiler.check import Feeds
 from optc.compiler.measure import evaluate
+from optc.compiler.measure.cost import Costs
 from optc.compiler.measure.data import Dataset, Source
 from optc.compiler.measure.data.dataset import DEFAULT_BATCH, fixed_batch
+from optc.compiler.measure.data.generated import Generated, Stream
 from optc.compiler.measure.evaluate import Budget, Evaluation, Measured, Run
 from optc.compiler.measure.limits import Limits
 from optc.compiler.measure.statistics import Interval
-from optc.compiler.pipeline import LossyPass
+from optc.compiler.pipeline import Pass
 from optc.compiler.reference import Reference
+from optc.compiler.runner import Verdict
+from optc.compiler.sensitivity import Layer
 
 
 def batch_size(data: Source, model: ir.Model) -> int:
@@ -24,44 +29,57 @@ def batch_size(data: Source, model: ir.Model) -> int:
 
 @dataclass
 class Gate:
-    """Refuses a pass after which a budget is not surely held. `judged`: what was last measured after each pass, by its text."""
+    """Refuses a pass after which a budget is not surely held, or that brings nothing. Without `data` it knows no metrics."""
 
     source: Run
-    data: Dataset
+    data: Stream | None
     limits: Limits
-    judged: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    costs: Costs
 
     @staticmethod
-    def of(model: ir.Model, data: Source, limits: Limits) -> Gate:
+    def of(model: ir.Model, data: Source | None, limits: Limits, costs: Costs, seed: int = 0) -> Gate:
         """For a source model. Raises UserError for metrics or data that do not fit, before any long work."""
-        for name in (*limits.metrics, *Budget.parse_all(limits.max_drop, limits.max_slice_drop)):
-            evaluate.find(name)
-        gate = Gate(Reference(model).run, Dataset(data, model, batch_size(data, model)), limits)
-        for name, budget in gate.budgets.items():
-            evaluate.check_enough(evaluate.find(name), budget, gate.data.samples)
-        return gate
+        limits.check()
+        budgets = Budget.parse_all(limits.max_drop, limits.max_slice_drop)
+        stream: Stream | None = None
+        if limits.metrics or budgets:
+            for name in (*limits.metrics, *budgets):
+                evaluate.find(name)
+            stream = Dataset(data, model, batch_size(data, model)) if data is not None else Generated(model, seed)
+            for name, budget in budgets.items():
+                evaluate.check_enough(evaluate.find(name), budget, stream.samples)
+            evaluate.check_fit(Reference(model).run, stream, [*limits.metrics, *budgets], limits.output or None)
+        return Gate(Reference(model).run, stream, limits, costs)
 
     @property
     def budgets(self) -> Mapping[str, Budget]:
         return Budget.parse_all(self.limits.max_drop, self.limits.max_slice_drop)
 
-    def measure(self, run: Run) -> Evaluation:
-        """All metrics of a result."""
-        output = self.limits.output or None
-        return evaluate.evaluate(self.source, run, self.data, self.limits.metrics, self.budgets, output)
+    def measure(self, run: Run) -> Evaluation | None:
+        """All metrics of a result; None where none is known."""
+        if self.data is None:
+            return None
+        return evaluate.evaluate(self.source, run, self.data, self.limits.metrics, self.budgets, self.limits.output or None)
 
-    def refuses(self, p: LossyPass, model: ir.Model) -> str:
-        """Why the model must not stay as the pass left it; '' where it may."""
+    def judge(self, model: ir.Model) -> Verdict:
+        """Whether a model that a pass has changed may stay, by its metrics."""
         found = self.measure(Reference(model).run)
-        self.judged[str(p)] = rows(found)
-        return broken(found)
+        return Verdict() if found is None else Verdict(broken(found), {"metrics": rows(found)})
+
+    def weigh(self, before: ir.Model, after: ir.Model, lossy: bool) -> Verdict:
+        """Whether it may stay, by what it costs on the target."""
+        return self.costs.weigh(before, after, lossy)
+
+    def sweep(self, model: ir.Model, p: Pass, feeds: Feeds) -> list[Layer]:
+        """The layers of a pass, those first that harm what has a budget most."""
+        return sensitivity.sweep(model, p, feeds)
 
 
 def rows(found: Evaluation) -> list[dict[str, Any]]:
     """Metrics after a step, for the record; `drop` is how much worse than the source."""
     kept = []
     for m in found.measured:
-        harm = m.difference if m.better == "lower" else -m.difference
+        harm = m.harm
         row = {"metric": m.metric, "value": m.result, "drop": harm.value, "low": harm.low, "high": harm.high}
         kept.append({**row, "limit": m.limit, "decision": m.decision})
     return kept

@@ -5,9 +5,9 @@ about half a second, after a short sleep (the peer's threads go to rest) and a w
 programs is taken between neighbouring blocks, which share the machine's mood, and the interval is that of the median of these
 ratios from their order statistics: it assumes no distribution, and one disturbed block cannot move it.
 
-Noise is answered with more rounds, in two stages (C. Stein, Ann. Math. Stat. 16 (1945) 243): how wide the intervals of the planned
-rounds are, and never where they lie, says how many rounds are added, once. Asked again and again, the intervals that are narrow by
-chance would be picked, and would hold the truth too seldom.
+Noise is answered with more rounds, in two stages (C. Stein, Ann. Math. Stat. 16 (1945) 243): how wide the intervals of the
+planned rounds are, and never where they lie, says how many rounds are added, once. Asked again and again, the intervals that are
+narrow by chance would be picked, and would hold the truth too seldom.
 """
 
 from __future__ import annotations

@@ -22,6 +22,9 @@ class Limits:
     `max_slice_drop` says how much there, judged on the bound of the interval. `max_latency` bounds a quantile of one call
     (`p99=20ms`), `max_size` the bytes that are needed to run, `max_memory` the peak of a fresh process, `min_speedup` how many
     times as fast as onnxruntime on the source model the bundle must be. `output` is the one that metrics look at (the first).
+
+    With any of these, or `measure`, every pass is measured on the target too; what brings nothing there is dropped, unless
+    `keep_neutral`.
     """
 
     metrics: tuple[str, ...] = ()
@@ -32,6 +35,8 @@ class Limits:
     max_size: str = ""
     max_memory: str = ""
     min_speedup: float = 0.0
+    measure: bool = False
+    keep_neutral: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_speedup < 1000:
@@ -40,6 +45,11 @@ class Limits:
     def check(self) -> None:
         """Raise UserError for a budget that cannot be read."""
         _ = self.latency, self.size, self.memory
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be measured."""
+        return self != Limits(output=self.output, keep_neutral=self.keep_neutral)
 
     @property
     def timed(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optc.compiler import inputs, ir, load, runtime
+from optc.compiler import inputs, load, runtime
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.numerics import Array
 
@@ -38,13 +38,8 @@ def _feeds(models: Sequence[Path], sizes: Mapping[str, int]) -> dict[str, Array]
     sources = [p for p in models if not p.is_dir()]
     if sources:  # a source model can be tried with sizes until it runs
         model = load.load(sources[0])
-        return inputs.generate(model, samples=1, sizes={**_batch_of_one(model), **sizes})[0]
+        return inputs.generate(model, samples=1, sizes={**inputs.batch_of_one(model), **sizes})[0]
     return runtime.random_feeds(runtime.load(models[0]), sizes)
-
-
-def _batch_of_one(model: ir.Model) -> dict[str, int]:
-    leading = [v.shape[0] for v in model.graph.inputs if v.shape]
-    return {str(d.value): 1 for d in leading if not isinstance(d, int) and d.value}
 
 
 def _onnxruntime(path: Path, threads: int, feeds: Feeds) -> Program:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from optc.compiler.cores import cores
 from optc.compiler.diagnostics import InternalError
 from optc.compiler.measure.latency import SideBySide, interleaved
 from optc.compiler.measure.peers import ENGINES
-from optc.compiler.measure.record import RESULT, SOURCE
 from optc.compiler.runtime import Program
 
-SECONDS = 6.0
+SOURCE, RESULT = "source", "result"
+"""The names under which both run."""
+RACE = partial(interleaved, seconds=6.0)
+"""How the finished bundle and the baseline are raced."""
 
 _FRESH = """
 import resource, sys
@@ -35,11 +38,9 @@ else:
 
 def race(source: Path, program: Program, model: ir.Model) -> SideBySide:
     """Both on one generated sample, batch 1 where the batch is free, all cores, in alternating blocks."""
-    leading = [v.shape[0] for v in model.graph.inputs if v.shape]
-    ones = {str(d.value): 1 for d in leading if not isinstance(d, int) and d.value}
-    feeds = inputs.generate(model, samples=1, sizes=ones)[0]
+    feeds = inputs.generate(model, samples=1, sizes=inputs.batch_of_one(model))[0]
     peer = ENGINES["onnxruntime"](source, cores(), feeds)
-    return interleaved({SOURCE: peer, RESULT: lambda: program.run(feeds)}, SECONDS)
+    return RACE({SOURCE: peer, RESULT: lambda: program.run(feeds)})
 
 
 def peak_memory(bundle: Path) -> int:

@@ -11,11 +11,11 @@ from optc.compiler.measure.evaluate import Evaluation
 from optc.compiler.measure.gate import why
 from optc.compiler.measure.latency import SideBySide
 from optc.compiler.measure.limits import Limits
+from optc.compiler.measure.race import RESULT, SOURCE
 from optc.compiler.numerics import Comparison
 from optc.compiler.sensitivity import Layer
 
 FORMAT = "optc measurements 1"
-SOURCE, RESULT = "source", "result"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def judge(limits: Limits, found: Evaluation | None, size: int, race: SideBySide 
     held: list[Limit] = []
     for m in found.measured if found else ():
         if m.limit is not None:
-            harm = m.difference if m.better == "lower" else -m.difference
+            harm = m.harm
             text = "" if m.decision == "keep" else why(m, found.samples if found else 0)
             held.append(
                 Limit(f"max-drop {m.metric}", m.limit, "", harm.value, harm.low, harm.high, m.decision == "keep", m.needed, text)
@@ -73,10 +73,8 @@ def _plain(name: str, most: float, unit: str, value: float) -> Limit:
     return Limit(name, most, unit, value, value, value, holds, text=text)
 
 
-def steps(
-    outcomes: Sequence[Outcome], lossy: Callable[[Outcome], bool], judged: Mapping[str, list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
-    """What each pass did, with the metrics after those that the gate looked at."""
+def steps(outcomes: Sequence[Outcome], lossy: Callable[[Outcome], bool]) -> list[dict[str, Any]]:
+    """What each pass did, with what the gate measured after it."""
     return [
         {
             "pass": o.text,
@@ -87,7 +85,8 @@ def steps(
             "skipped": list(o.skipped),
             "nodes": o.nodes_after,
             "error": o.error,
-            "metrics": judged.get(o.text, []),
+            "metrics": [],
+            **o.measured,
         }
         for o in outcomes
     ]
@@ -109,9 +108,9 @@ def sensitivity(swept: Mapping[str, Sequence[Layer]], outcomes: Sequence[Outcome
     ]
 
 
-def against_source(worst: Comparison, samples: int, data: str) -> dict[str, Any]:
+def against_source(worst: Comparison, samples: int) -> dict[str, Any]:
     """The numerical check of the result on the target."""
-    return {"relative_error": worst.error, "relative_l2": worst.l2, "samples": samples, "data": {"kind": data}}
+    return {"relative_error": worst.error, "relative_l2": worst.l2, "samples": samples}
 
 
 def decision(held: Sequence[Limit], found: Evaluation | None) -> dict[str, Any]:

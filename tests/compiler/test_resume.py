@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from optc.compiler.measure.limits import Limits
 from optc.compiler.reference import Reference
 
 MODEL = Path(__file__).resolve().parents[1] / "models" / "fashion_cnn.onnx"
+pytestmark = pytest.mark.usefixtures("short_races")
 PASSES = (
     "prune-weights{sparsity=0.1 max-error=9.0},fold-constants,prune-weights{sparsity=0.6 max-error=9.0},"
     "share-weights,infer-shapes"
@@ -22,9 +25,10 @@ PASSES = (
 BUDGET = "top1=20%"
 
 KILLED = """
-import os, sys
+import functools, os, sys
 from pathlib import Path
 from optc.compiler import api, instrument, runner
+from optc.compiler.measure import cost, latency, race
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.limits import Limits
 
@@ -33,9 +37,10 @@ class Killer(instrument.Instrument):
         if str(p) == sys.argv[3]:
             os._exit(9)
 
+cost.RACE = race.RACE = functools.partial(latency.interleaved, seconds=0.05, settle=0.0, most=1)
 api.compile(sys.argv[1], sys.argv[2], target="onnxruntime", passes=sys.argv[4],
             data=Source(Path(sys.argv[5]), labels="y", batch=50),
-            budgets=Limits(max_drop=(sys.argv[6],)), options=runner.Options(instruments=[Killer()]))
+            budgets=Limits(max_drop=(sys.argv[6],), keep_neutral=True), options=runner.Options(instruments=[Killer()]))
 """
 
 
@@ -56,7 +61,7 @@ def compiled(output: Path, data: Path, cache: bool = True, decisions: Path | Non
         target="onnxruntime",
         passes=PASSES,
         data=Source(data, labels="y", batch=50),
-        budgets=Limits(max_drop=(BUDGET,)),
+        budgets=Limits(max_drop=(BUDGET,), keep_neutral=True),
         cache=cache,
         decisions=decisions,
         tell=told.append,
@@ -64,8 +69,21 @@ def compiled(output: Path, data: Path, cache: bool = True, decisions: Path | Non
     return told
 
 
+TIMED = ("manifest.json", "measurements.json", "decisions.json", "report.html", "recipe.toml")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def decided(folder: Path) -> list[tuple[Any, ...]]:
+    """What was decided of each pass and on which errors and metrics, without what the clock says."""
+    taken = json.loads((folder / "decisions.json").read_bytes())["passes"]
+    return [(d["pass"], d["kept"], d["skipped"], d["error"], d["measured"].get("metrics")) for d in taken]
+
+
+def program(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in contents(folder).items() if name not in TIMED}
 
 
 @pytest.mark.parametrize("step", range(5))
@@ -80,6 +98,7 @@ def test_killed_in_each_of_five_steps(tmp_path: Path, data: Path, step: int, mon
     assert resumed == ([f"going on after {step} of 5 passes"] if step else [])
     assert list((tmp_path / "cache" / "runs").iterdir()) == []
     compiled(tmp_path / "b.optc", data, cache=False)
-    assert contents(tmp_path / "a.optc") == contents(tmp_path / "b.optc")  # as if it had never been killed
+    assert program(tmp_path / "a.optc") == program(tmp_path / "b.optc")  # as if it had never been killed
+    assert decided(tmp_path / "a.optc") == decided(tmp_path / "b.optc")
     compiled(tmp_path / "c.optc", data, cache=False, decisions=tmp_path / "a.optc" / "decisions.json")
     assert contents(tmp_path / "a.optc") == contents(tmp_path / "c.optc")

@@ -18,6 +18,7 @@ from optc.compiler.recipe import Recipe
 from optc.compiler.reference import Reference
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "fashion_cnn.onnx"
+pytestmark = pytest.mark.usefixtures("short_races")
 RUINOUS = "prune-weights{sparsity=0.8 max-error=10}"
 
 
@@ -39,7 +40,7 @@ def compiled(output: Path, data: Source, passes: str, **budgets: Any) -> dict[st
         target="onnxruntime",
         passes=passes,
         data=data,
-        budgets=Limits(**budgets),
+        budgets=Limits(keep_neutral=True, **budgets),
         cache=False,
         decisions=budgets.get("decisions"),
     )
@@ -50,7 +51,7 @@ def compiled(output: Path, data: Source, passes: str, **budgets: Any) -> dict[st
 def test_a_pass_within_its_budget_is_kept_and_the_record_says_why(tmp_path: Path, data: Source) -> None:
     found = compiled(tmp_path / "a.optc", data, "quantize-weights", max_drop=("top1=10%",), metrics=("relative-l2",))
     assert found["decision"]["holds"] and found["decision"]["text"] == "Within every budget."
-    (step,) = found["steps"]
+    _, step = found["steps"]
     assert step["kept"] and step["kind"] == "lossy" and not step["skipped"]
     (limit,) = found["decision"]["limits"]
     assert limit["high"] <= limit["limit"] == pytest.approx(0.1)
@@ -59,7 +60,7 @@ def test_a_pass_within_its_budget_is_kept_and_the_record_says_why(tmp_path: Path
 
 def test_a_pass_that_is_beyond_its_budget_is_tried_on_fewer_layers(tmp_path: Path, data: Source) -> None:
     found = compiled(tmp_path / "a.optc", data, RUINOUS, max_drop=("top1=30%",))
-    (step,) = found["steps"]
+    _, step = found["steps"]
     assert step["kept"] and step["skipped"] and "left alone" in step["reason"]
     assert found["decision"]["holds"]
     (swept,) = found["sensitivity"]
@@ -72,7 +73,7 @@ def test_a_pass_that_is_beyond_its_budget_is_tried_on_fewer_layers(tmp_path: Pat
 
 def test_what_cannot_be_kept_is_rolled_back_and_the_next_pass_runs(tmp_path: Path, data: Source) -> None:
     found = compiled(tmp_path / "a.optc", data, f"{RUINOUS},quantize-weights", max_drop=("top1=0.2%",))
-    refused, following = found["steps"]
+    _, refused, following = found["steps"]
     assert not refused["kept"] and "top1 is worse by" in refused["reason"] and refused["rewrites"] == 0
     assert following["pass"] == "quantize-weights" and following["metrics"]
     assert found["decision"]["holds"]
@@ -89,7 +90,7 @@ def test_with_its_decisions_the_bytes_are_the_same_and_nothing_is_measured(tmp_p
         target="onnxruntime",
         passes=RUINOUS,
         data=data,
-        budgets=Limits(max_drop=("top1=30%",), min_speedup=0.01),
+        budgets=Limits(max_drop=("top1=30%",), min_speedup=0.01, keep_neutral=True),
         cache=False,
         decisions=first / "decisions.json",
     )
@@ -136,9 +137,14 @@ def test_a_budget_that_cannot_be_judged_is_said_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_metrics_without_data_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="metrics need data"):
-        api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", budgets=Limits(metrics=("top1",)), cache=False)
+def test_without_data_they_are_generated_and_the_record_says_so(tmp_path: Path) -> None:
+    limits = Limits(metrics=("agreement",))
+    api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", passes="quantize-weights", budgets=limits, cache=False)
+    found = json.loads((tmp_path / "a.optc" / "measurements.json").read_text())
+    assert found["data"]["kind"] == "generated" and found["data"]["samples"] > 64
+    assert found["metrics"][0]["metric"] == "agreement" and found["metrics"][0]["source"] == 1.0
+    with pytest.raises(UserError, match="it needs labels, the data have none"):
+        api.compile(MODEL, tmp_path / "b.optc", target="onnxruntime", budgets=Limits(metrics=("top1",)), cache=False)
 
 
 def test_budgets_stand_in_a_recipe() -> None:

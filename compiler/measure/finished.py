@@ -1,0 +1,68 @@
+"""The finished bundle measured: metrics on the target, latency beside the baseline, memory; and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optc.compiler import ir
+from optc.compiler.measure import race, record
+from optc.compiler.measure.evaluate import Evaluation
+from optc.compiler.measure.gate import Gate
+from optc.compiler.measure.latency import SideBySide
+from optc.compiler.measure.limits import Limits
+from optc.compiler.measure.record import Limit
+from optc.compiler.runtime import Program
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What was measured (None: it was not asked for), and every budget with what became of it."""
+
+    metrics: Evaluation | None
+    raced: SideBySide | None
+    memory: int | None
+    held: list[Limit]
+
+    @property
+    def missed(self) -> list[str]:
+        return [limit.text for limit in self.held if not limit.holds]
+
+    def document(self, size: int, source_size: int) -> dict[str, Any]:
+        """For the record. Sizes in bytes."""
+        figures = race.document(self.raced) if self.raced is not None else {"baseline": {}, "result": {}}
+        figures["baseline"]["bytes"], figures["result"]["bytes"] = source_size, size
+        if self.memory is not None:
+            figures["result"]["memory_mb"] = self.memory / 1e6
+        found = self.metrics.document() if self.metrics is not None else {}
+        return {
+            **figures,
+            "decision": record.decision(self.held, self.metrics),
+            **{k: v for k, v in found.items() if k in ("metrics", "worst")},
+        }
+
+
+def measure(
+    source: Path, model: ir.Model, program: Program, limits: Limits, gate: Gate | None, tell: Callable[[str], None]
+) -> Finished:
+    """Measure the program of a model whose source is a file, as far as it is wanted, and judge every budget."""
+    found = raced = memory = None
+    if gate is not None:
+        tell("measuring on the target")
+        found = gate.measure(program.run)
+        tell("racing onnxruntime")
+        raced = race.race(source, program, model)
+        memory = race.peak_memory(program.path)
+    return Finished(found, raced, memory, record.judge(limits, found, program.manifest.bytes_needed, raced, memory))
+
+
+def first_step(done: Mapping[str, Any]) -> dict[str, Any]:
+    """The source in onnxruntime, which the steps of the record are set beside."""
+    metrics = [{"metric": m["metric"], "value": m["source"]} for m in done.get("metrics", [])]
+    same = {"value": 1.0, "low": 1.0, "high": 1.0}
+    baseline: Mapping[str, Any] = done["baseline"]
+    timed = {"against_baseline": same} if "latency_ms" in baseline else {}
+    sizes = {key: baseline[key] for key in ("bytes", "memory_mb") if key in baseline}
+    return {"pass": "source in onnxruntime", "kind": "source", "kept": True, "metrics": metrics, **sizes, **timed}
