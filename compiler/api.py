@@ -14,6 +14,7 @@ from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
 from optc.compiler.measure import data as samples
 from optc.compiler.measure import evaluate
+from optc.compiler.measure import sweep as sweeping
 from optc.compiler.measure.evaluate import Budget, Evaluation, Run
 from optc.compiler.measure.gate import batch_size
 from optc.compiler.measure.limits import Limits
@@ -33,6 +34,7 @@ __all__ = [
     "optimize",
     "optimized",
     "parse_shapes",
+    "sensitivity",
     "watched",
 ]
 
@@ -197,6 +199,18 @@ def measure(
     streamed = samples.Dataset(data, source, batch_size(data, source))
     run = _runner(source, before, after)
     return evaluate.evaluate(Reference(source).run, run, streamed, metrics, budgets, output)
+
+
+def sensitivity(
+    model: str | Path,
+    passes: str,
+    shapes: Shapes | None = None,
+    data: samples.Source | None = None,
+    metric: str | None = None,
+    output: str | None = None,
+) -> sweeping.Swept:
+    """What the last of the passes, a lossy one, does to the outputs and to a metric when it changes one layer alone."""
+    return sweeping.sweep(load.load(Path(model), shapes), Pipeline.parse(passes), data, metric, output)
 
 
 def _runner(source: ir.Model, before: Path, after: Path) -> Run:

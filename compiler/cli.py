@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from optc.compiler.commands import about, ask, build, bundles, report
+from optc.compiler.commands import about, ask, build, bundles, report, sensitivity
 from optc.compiler.diagnostics import InternalError, OptcError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("compare", rich_help_panel=BUNDLES)(report.compare)
 app.command("print", rich_help_panel=ASK)(ask.print_)
 app.command("diff", rich_help_panel=ASK)(ask.diff)
 app.command("explain", rich_help_panel=ASK)(ask.explain)
+app.command("sensitivity", rich_help_panel=ASK)(sensitivity.sensitivity)
 app.command("check", rich_help_panel=ASK)(ask.check)
 app.command("bisect", rich_help_panel=ASK)(ask.bisect)
 app.command("passes", rich_help_panel=ABOUT)(about.passes)

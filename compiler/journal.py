@@ -10,7 +10,7 @@ from optc.compiler import atomic, decisions
 from optc.compiler.decisions import Decisions
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.runner import Report
-from optc.compiler.sensitivity import Layer
+from optc.compiler.sensitivity import Layer, layer_of
 
 
 @dataclass(frozen=True)
@@ -44,4 +44,4 @@ class Journal:
 def layers(held: Decisions) -> dict[str, list[Layer]]:
     """The sensitivity that an earlier run found."""
     found: dict[str, list[list[Any]]] = held.evidence.get("sensitivity", {})
-    return {text: [Layer(*layer) for layer in swept] for text, swept in found.items()}
+    return {text: [layer_of(layer) for layer in swept] for text, swept in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optc.compiler import ir, sensitivity
@@ -19,7 +19,10 @@ from optc.compiler.measure.statistics import Interval
 from optc.compiler.pipeline import Pass
 from optc.compiler.reference import Reference
 from optc.compiler.runner import Verdict
-from optc.compiler.sensitivity import Layer
+from optc.compiler.sensitivity import Drop, Layer
+
+FEW = 1000
+"""Samples on which each layer of a pass is measured alone."""
 
 
 def batch_size(data: Source, model: ir.Model) -> int:
@@ -27,29 +30,45 @@ def batch_size(data: Source, model: ir.Model) -> int:
     return data.batch if data.batch is not None else fixed_batch(model) or DEFAULT_BATCH
 
 
+def streams(model: ir.Model, data: Source | None, seed: int) -> tuple[Stream, Stream]:
+    """All samples, and those few of them on which many models can be measured; generated where there are none."""
+    if data is None:
+        generated = Generated(model, seed)
+        return generated, generated
+    size = batch_size(data, model)
+    whole = Dataset(data, model, size)
+    if whole.samples <= FEW:
+        return whole, whole
+    return whole, Dataset(replace(data, limit=FEW // size * size or size), model, size)
+
+
 @dataclass
 class Gate:
-    """Refuses a pass after which a budget is not surely held, or that brings nothing. Without `data` it knows no metrics."""
+    """Refuses a pass after which a budget is not surely held, or that brings nothing. Without `data` it knows no metrics.
+
+    `few` of the samples are what each layer alone is measured on.
+    """
 
     source: Run
     data: Stream | None
     limits: Limits
     costs: Costs
+    few: Stream | None = None
 
     @staticmethod
     def of(model: ir.Model, data: Source | None, limits: Limits, costs: Costs, seed: int = 0) -> Gate:
         """For a source model. Raises UserError for metrics or data that do not fit, before any long work."""
         limits.check()
         budgets = Budget.parse_all(limits.max_drop, limits.max_slice_drop)
-        stream: Stream | None = None
+        stream = few = None
         if limits.metrics or budgets:
             for name in (*limits.metrics, *budgets):
                 evaluate.find(name)
-            stream = Dataset(data, model, batch_size(data, model)) if data is not None else Generated(model, seed)
+            stream, few = streams(model, data, seed)
             for name, budget in budgets.items():
                 evaluate.check_enough(evaluate.find(name), budget, stream.samples)
             evaluate.check_fit(Reference(model).run, stream, [*limits.metrics, *budgets], limits.output or None)
-        return Gate(Reference(model).run, stream, limits, costs)
+        return Gate(Reference(model).run, stream, limits, costs, few)
 
     @property
     def budgets(self) -> Mapping[str, Budget]:
@@ -72,7 +91,18 @@ class Gate:
 
     def sweep(self, model: ir.Model, p: Pass, feeds: Feeds) -> list[Layer]:
         """The layers of a pass, those first that harm what has a budget most."""
-        return sensitivity.sweep(model, p, feeds)
+        few = self.few
+        if few is None:
+            return sensitivity.sweep(model, p, feeds)
+        name, output = next(iter((*self.budgets, *self.limits.metrics))), self.limits.output or None
+        return sensitivity.sweep(model, p, feeds, lambda runs: drops(self.source, runs, few, name, output))
+
+
+def drops(source: Run, runs: Mapping[str, Run], data: Stream, metric: str, output: str | None) -> dict[str, Drop]:
+    """What each of several results loses of a metric."""
+    found = evaluate.evaluate_all(source, runs, data, [metric], {}, output)
+    lost = {key: result.measured[0].harm for key, result in found.items()}
+    return {key: Drop(metric, harm.value, harm.low, harm.high) for key, harm in lost.items()}
 
 
 def rows(found: Evaluation) -> list[dict[str, Any]]:

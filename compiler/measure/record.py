@@ -99,13 +99,17 @@ def sensitivity(swept: Mapping[str, Sequence[Layer]], outcomes: Sequence[Outcome
         {
             "pass": text,
             "samples": samples,
-            "layers": [
-                {"layer": n.node, "op": n.op_type, "error": n.error, "kept": text in skipped and n.node not in skipped[text]}
-                for n in layers
-            ],
+            "layers": [{**layer(n), "kept": text in skipped and n.node not in skipped[text]} for n in layers],
         }
         for text, layers in swept.items()
     ]
+
+
+def layer(n: Layer) -> dict[str, Any]:
+    """A layer by itself; `drop` is what the metric lost."""
+    known = {"layer": n.node, "op": n.op_type, "elements": n.elements, "error": n.error}
+    lost = {} if n.drop is None else {"metric": n.drop.metric, "drop": n.drop.value, "low": n.drop.low, "high": n.drop.high}
+    return {**known, **lost}
 
 
 def against_source(worst: Comparison, samples: int) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""Sensitivity: each layer alone, on the outputs and on a metric, however many models are held side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optc.compiler import api, ir, load, sensitivity
+from optc.compiler.cli import main
+from optc.compiler.diagnostics import UserError
+from optc.compiler.measure.data import Source
+from optc.compiler.numerics import compare
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.reference import Reference
+
+MODEL = Path(__file__).resolve().parents[1] / "models" / "fashion_cnn.onnx"
+PASSES = "prune-weights{sparsity=0.8 max-error=10}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    coarse = np.random.default_rng(0).random((200, 1, 4, 4), np.float32)
+    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
+    path = tmp_path_factory.mktemp("data") / "d.npz"
+    np.savez(path, x=x, y=next(iter(Reference(load.load(MODEL)).run({"x": x}).values())).argmax(1))
+    return Source(path, labels="y", batch=50)
+
+
+def test_a_layer_is_changed_alone_the_most_sensitive_first() -> None:
+    model = load.load(MODEL)
+    feeds = [{"x": np.random.default_rng(1).random((8, 1, 28, 28), np.float32)}]
+    (p,) = Pipeline.parse(PASSES).passes
+    layers = sensitivity.sweep(model, p, feeds)
+    assert {layer.node for layer in layers} == {s.node for s in sensitivity.steps(model, p)}
+    assert [layer.error for layer in layers] == sorted((layer.error for layer in layers), reverse=True)
+    assert all(layer.elements > 1000 and layer.drop is None for layer in layers)
+    pruned = load.load(MODEL)  # by hand: the one weight of the most sensitive layer
+    (weight,) = (v for n in pruned.graph if n.name == layers[0].node for v in n.inputs[1:2] if v is not None)
+    assert weight.const_value is not None
+    held = weight.const_value.numpy()
+    threshold = np.sort(np.abs(held).ravel())[int(0.8 * held.size) - 1]
+    weight.const_value = ir.Tensor(np.where(np.abs(held) <= threshold, 0, held).astype(np.float32), name=weight.name)
+    worst = compare(Reference(model).run_all(feeds), Reference(pruned).run_all(feeds))
+    assert worst.l2 == pytest.approx(layers[0].error, rel=1e-5)
+
+
+def test_the_metric_orders_layers_and_the_number_of_models_held_changes_nothing(
+    data: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept = api.sensitivity(MODEL, PASSES, data=data, metric="top1")
+    drops = [layer.drop.value for layer in swept.layers if layer.drop is not None]
+    assert len(drops) == len(swept.layers) and drops == sorted(drops, reverse=True) and drops[0] > 0.3
+    assert swept.samples == 200
+    monkeypatch.setattr(sensitivity, "HELD", 1)
+    assert api.sensitivity(MODEL, PASSES, data=data, metric="top1") == swept
+
+
+def test_a_layer_survives_being_written() -> None:
+    for drop in (None, sensitivity.Drop("top1", 0.1, 0.0, 0.2)):
+        layer = sensitivity.Layer("a", "Conv", 3, 0.5, drop)
+        assert sensitivity.layer_of(json.loads(json.dumps(astuple(layer)))) == layer
+
+
+def test_the_command(data: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(
+            [
+                "sensitivity",
+                str(MODEL),
+                "--passes",
+                PASSES,
+                "--data",
+                str(data.path),
+                "--labels",
+                "y",
+                "--metric",
+                "top1",
+                "--json",
+            ]
+        )
+    found = json.loads(capsys.readouterr().out)
+    assert done.value.code == 0 and found["pass"].startswith("prune-weights{sparsity=0.8") and found["metric"] == "top1"
+    assert all(layer["low"] <= layer["drop"] <= layer["high"] for layer in found["layers"])
+
+
+@pytest.mark.parametrize("passes", ["canonicalize", ""])
+def test_an_exact_pass_has_none(passes: str) -> None:
+    with pytest.raises(UserError, match="sensitivity is of a lossy pass"):
+        api.sensitivity(MODEL, passes)
+
+
+def test_a_metric_that_does_not_fit_is_said_before_any_work(data: Source) -> None:
+    with pytest.raises(UserError, match="metric 'wer' does not fit"):
+        api.sensitivity(MODEL, PASSES, data=data, metric="wer")
