@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from optc.compiler import bundle, decisions, inputs, ir, load, reproducer, runner, runtime, sources
 from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
@@ -125,7 +127,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     gate = None
     if earlier is None and recipe.budgets.wanted:
         tell("looking through the data")
-        costs = Costs(state, job.model, model, recipe.budgets, scratch)
+        costs = Costs(state, job.model, model, recipe.budgets, scratch, tell)
         gate = Gate.of(model, recipe.data, recipe.budgets, costs, recipe.seed)
     feeds = _feeds(job, model)
     options = replace(job.options, feeds=feeds, gate=gate)
@@ -154,7 +156,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     else:
         finished = measured.measure(job.model, model, program, recipe.budgets, gate, tell)
         missed = finished.missed
-        worst = record.against_source(compare(expected, actual), len(feeds))
+        worst = record.against_source(compare(expected, actual), _samples(feeds, recipe.data))
         evidence = {**_about(job, digest, before, gate), **worst, **_story(job, finished, ran, program)}
     _report(job, evidence)
     if missed:
@@ -184,6 +186,13 @@ def _feeds(job: Job, model: ir.Model) -> Feeds:
     few = replace(data, limit=min(data.limit or CHECKED, CHECKED))  # data to measure metrics on are many, and streamed
     size = batch_size(data, model)
     return [batch.feeds for batch in samples.Dataset(few, model, size)]
+
+
+def _samples(feeds: Feeds, data: samples.Source | None) -> int:
+    """How many samples feeds hold: one each, unless the data count them by the leading axis."""
+    if data is None or data.batch == 0 or (data.batch is None and not data.labels):
+        return len(feeds)
+    return sum(len(np.atleast_1d(next(iter(feed.values())))) for feed in feeds)
 
 
 def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, Any]:

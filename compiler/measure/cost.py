@@ -46,11 +46,14 @@ class State:
 class Costs:
     """Weighs a model against the one before it. `build` makes a bundle of a model in a folder that does not exist."""
 
-    def __init__(self, build: Build, path: Path, source: ir.Model, limits: Limits, folder: Path) -> None:
-        self._build, self._limits, self._folder = build, limits, folder
+    def __init__(
+        self, build: Build, path: Path, source: ir.Model, limits: Limits, folder: Path, tell: Callable[[str], None]
+    ) -> None:
+        self._build, self._limits, self._folder, self._tell = build, limits, folder, tell
         self._feeds = inputs.generate(source, samples=1, sizes=inputs.batch_of_one(source))[0]
         self._peer = ENGINES["onnxruntime"](path, cores(), self._feeds)
         self._states: dict[str, State] = {}
+        self._verdicts: dict[tuple[str, str, bool], Verdict] = {}  # a bisection asks twice, and must hear the same
         self._built = 0
 
     def weigh(self, before: ir.Model, after: ir.Model, lossy: bool) -> Verdict:
@@ -58,6 +61,12 @@ class Costs:
         budget that was held; an exact one must not surely be slower, in two races."""
         if max(plain.weight_bytes(m) for m in (before, after)) >= save.LIMIT:
             return Verdict()  # each state would be built and held: too much for a step, the finished bundle is measured
+        asked = (_digest(before), _digest(after), lossy)
+        if asked not in self._verdicts:
+            self._verdicts[asked] = self._weigh(before, after, lossy)
+        return self._verdicts[asked]
+
+    def _weigh(self, before: ir.Model, after: ir.Model, lossy: bool) -> Verdict:
         a, b = self._state(before), self._state(after)
         if b.program is None:
             return Verdict(found={"cost": b.reason})
@@ -72,11 +81,12 @@ class Costs:
         return Verdict(broken or self._neutral(a, b, raced), found)
 
     def _state(self, model: ir.Model) -> State:
-        key = hashlib.sha256(save.to_bytes(model)).hexdigest()
+        key = _digest(model)
         if key in self._states:
             self._states[key] = self._states.pop(key)  # the one that was used last is forgotten last
             return self._states[key]
         self._built += 1
+        self._tell("building a step for the target")
         path = self._folder / f"state-{self._built}"
         try:
             program = self._build(model, path)
@@ -91,6 +101,7 @@ class Costs:
 
     def _race(self, a: State, b: State) -> SideBySide:
         states = {BEFORE: a, RESULT: b} if a is not b else {BEFORE: a, RESULT: a}
+        self._tell("racing a step")
         calls = {name: _call(s.program, self._feeds) for name, s in states.items() if s.program is not None}
         return RACE({SOURCE: self._peer, **calls})
 
@@ -127,6 +138,10 @@ class Costs:
         what = "nothing on this target" if len(counts) == len(better) else budgeted
         sizes, memory = (f"{x / 1e6:.3g} -> {y / 1e6:.3g} MB" for x, y in ((a.size, b.size), (a.memory, b.memory)))
         return f"brings {what}: size {sizes}, memory {memory}, speed {speed}"
+
+
+def _digest(model: ir.Model) -> str:
+    return hashlib.sha256(save.to_bytes(model)).hexdigest()
 
 
 def _call(program: Program, feeds: Mapping[str, Any]) -> Callable[[], object]:
