@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from optc.compiler import manifest
 from optc.compiler.measure.peers import Feeds
 from optc.compiler.numerics import Array
 
@@ -24,10 +23,7 @@ def read(path: Path) -> dict[str, Array]:
     """The feeds in a file that `write` wrote."""
     with np.load(path, allow_pickle=False) as held:
         names, kinds, *arrays = (held[f"arr_{i}"] for i in range(len(held.files)))
-    return {
-        str(name): array.astype(object) if kind == _STRING else array.view(manifest.dtype(str(kind)))
-        for name, kind, array in zip(names, kinds, arrays, strict=True)
-    }
+    return {str(name): _restored(array, str(kind)) for name, kind, array in zip(names, kinds, arrays, strict=True)}
 
 
 def _plain(array: Array, kind: str) -> Array:
@@ -35,3 +31,13 @@ def _plain(array: Array, kind: str) -> Array:
     if kind == _STRING:
         return array.astype(str)
     return array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+
+
+def _restored(array: Array, kind: str) -> Array:
+    if kind == _STRING:
+        return array.astype(object)
+    if array.dtype.name == kind:
+        return array
+    from optc.compiler import manifest  # 4 MB, which most processes whose peak is measured do without
+
+    return array.view(manifest.dtype(kind))

@@ -88,6 +88,10 @@ def _openvino(path: Path, threads: int, feeds: Feeds) -> Program:
         compiled: Any = openvino.Core().compile_model(str(path), "CPU", options)
     except RuntimeError as error:
         raise _refusal("openvino cannot load the model", path, error) from error
+    missing = [names for names in (i.names for i in compiled.inputs) if not names & given.keys()]
+    if missing or len(given) != len(compiled.inputs):  # openvino runs on zeros where an input is missing
+        wanted = [min(i.names, default="?") for i in compiled.inputs]
+        raise UserError(f"the inputs are {', '.join(wanted)}, fed are {', '.join(given)}", place=str(path))
 
     def run() -> object:
         try:
@@ -99,7 +103,8 @@ def _openvino(path: Path, threads: int, feeds: Feeds) -> Program:
 
 
 def _refusal(message: str, path: Path, error: Exception) -> UserError:
-    return UserError(message, place=str(path), lines=str(error).splitlines()[:3])
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from ")]
+    return UserError(message, place=str(path), lines=lines[:3])
 
 
 ENGINES: dict[str, Callable[[Path, int, Feeds], Program]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}

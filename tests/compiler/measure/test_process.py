@@ -87,6 +87,10 @@ def test_openvino_has_them_too(fashion_cnn: Path) -> None:
     feeds = {"x": np.zeros((3, 1, 28, 28), np.float32)}
     found = process.figures(Peer(fashion_cnn, "openvino"), feeds, threads=1, seconds=0.05)
     assert found.peak_bytes > 20e6 and found.calls >= 1
+    with pytest.raises(UserError, match="the inputs are x, fed are z"):
+        process.figures(Peer(fashion_cnn, "openvino"), {"z": feeds["x"]}, threads=1)
+    with pytest.raises(UserError, match="openvino refuses these inputs"):
+        process.figures(Peer(fashion_cnn, "openvino"), {"x": feeds["x"][:, :, :, :3]}, threads=1)
 
 
 def test_peak_memory_counts_what_a_program_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundle: Path) -> None:
