@@ -5,16 +5,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from optc.compiler.commands.common import Bundle, Json, Threads, emit, megabytes, table
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.numerics import Array
-
-if TYPE_CHECKING:
-    from optc.compiler.measure.latency import Ratio
 
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", help="An input as a .npy file.", metavar="NAME=FILE.npy", show_default=False)
@@ -66,35 +63,57 @@ def bench(
     against: Annotated[
         str, typer.Option("--against", help="Engines for the ONNX files: onnxruntime, openvino.", metavar="NAMES")
     ] = "onnxruntime",
-    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="How long to measure in all.")] = 12.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="How long to measure latency in all.")] = 12.0,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Size of free leading dimensions.", show_default="1")
+    ] = None,
     size: Size = None,
     threads: Threads = None,
+    processes: Annotated[bool, typer.Option("--processes", help="Run each program in a process of its own.")] = False,
     json: Json = False,
 ) -> None:
-    """Measure latency side by side, in alternating blocks: medians, and ratios with 95 % intervals."""
+    """Measure programs side by side: latency in alternating blocks, with 95 % intervals of ratios; memory, load, processor."""
     from optc.compiler.cores import cores
-    from optc.compiler.measure import peers
-    from optc.compiler.measure.latency import interleaved
+    from optc.compiler.measure import bench as measuring
 
-    workers = threads or cores()
-    programs = peers.programs(models, against.split(","), workers, _sizes(size))
-    race = interleaved(programs, seconds)
-    first = next(iter(programs))
-    ratios = {name: race.speed(first, name) for name in programs if name != first}
+    engines = [name.strip() for name in against.split(",")]
+    found = measuring.bench(models, engines, threads or cores(), batch, _sizes(size), seconds, processes)
     if json:
-        rows = [
-            {"name": n, "median_ms": lat.median_ms, "p90_ms": lat.p90_ms, "calls": lat.calls, "speed": _interval(ratios.get(n))}
-            for n, lat in race.latencies.items()
-        ]
-        emit({"threads": workers, "first": first, "programs": rows})
+        emit(found.document())
         return
-    shown = [[n, f"{lat.median_ms:.3f}", f"{lat.p90_ms:.3f}", str(ratios.get(n, "-"))] for n, lat in race.latencies.items()]
-    title = f"{workers} threads; speed of {first} against each, with its 95 % interval"
-    table(title, ["", "median ms", "p90 ms", "speed"], shown)
+    where = "each in a process of its own" if found.apart else "in one process"
+    title = f"{found.threads} threads, batch {found.batch}, {found.race.rounds} rounds {where}"
+    joules = any(fresh.joules is not None for fresh in found.fresh.values())
+    columns = [
+        "",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "samples/s",
+        "memory MB",
+        "load ms",
+        "cores",
+        *(["J/call"] if joules else []),
+        "speed",
+    ]
+    table(title, columns, [_row(told, joules) for told in found.document()["programs"]])
+    print(f"speed: of {found.first} against each, with its 95 % interval")
+    for note in found.notes:
+        print(note)
 
 
-def _interval(ratio: Ratio | None) -> list[float] | None:
-    return None if ratio is None else [ratio.value, ratio.low, ratio.high]
+def _row(told: Mapping[str, Any], joules: bool) -> list[str]:
+    latency, speed = told["latency_ms"], told["speed"]
+    return [
+        told["name"],
+        *(f"{latency[key]:.3f}" for key in ("p50", "p90", "p99")),
+        f"{told['throughput']:.0f}",
+        f"{told['memory_mb']:.0f}",
+        f"{told['load_ms']:.0f}",
+        f"{told['cpu']:.2f}",
+        *(["-" if told["energy_j"] is None else f"{told['energy_j']:.2g}"] if joules else []),
+        "-" if speed is None else "{value:.2f} [{low:.2f}, {high:.2f}]".format(**speed),
+    ]
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:

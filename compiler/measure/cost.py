@@ -15,7 +15,8 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.measure.latency import SideBySide, interleaved
 from optc.compiler.measure.limits import Limits
 from optc.compiler.measure.peers import ENGINES
-from optc.compiler.measure.race import RESULT, SOURCE, peak_memory
+from optc.compiler.measure.process import peak_memory
+from optc.compiler.measure.race import RESULT, SOURCE, interval
 from optc.compiler.runner import Verdict
 from optc.compiler.runtime import Program
 
@@ -91,7 +92,7 @@ class Costs:
         try:
             program = self._build(model, path)
             program.run(self._feeds)
-            made = State(program, program.manifest.bytes_needed, peak_memory(path))
+            made = State(program, program.manifest.bytes_needed, peak_memory(path, self._feeds))
         except UserError as error:  # before the passes that a target needs have run, it may not take the model
             made = State(None, reason=str(error.message))
         self._states[key] = made
@@ -160,5 +161,5 @@ def _document(a: State, b: State, raced: SideBySide) -> dict[str, Any]:
         "bytes": b.size,
         "memory_mb": b.memory / 1e6,
         "latency_ms": raced.latencies[RESULT].median_ms,
-        **{name: {"value": r.value, "low": r.low, "high": r.high} for name, r in ratios.items()},
+        **{name: interval(ratio) for name, ratio in ratios.items()},
     }

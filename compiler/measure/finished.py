@@ -1,4 +1,4 @@
-"""The finished bundle measured: metrics on the target, latency beside the baseline, memory; and what it comes to."""
+"""The finished bundle measured: metrics on the target, latency and fresh processes beside the baseline; and what it comes to."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from optc.compiler.measure.evaluate import Evaluation
 from optc.compiler.measure.gate import Gate
 from optc.compiler.measure.latency import SideBySide
 from optc.compiler.measure.limits import Limits
+from optc.compiler.measure.process import Figures
 from optc.compiler.measure.record import Limit
 from optc.compiler.runtime import Program
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What was measured (None: it was not asked for), and every budget with what became of it."""
+    """What was measured (None or nothing: it was not asked for), and every budget with what became of it."""
 
     metrics: Evaluation | None
     raced: SideBySide | None
-    memory: int | None
+    fresh: Mapping[str, Figures]
     held: list[Limit]
 
     @property
@@ -32,10 +33,8 @@ class Finished:
 
     def document(self, size: int, source_size: int) -> dict[str, Any]:
         """For the record. Sizes in bytes."""
-        figures = race.document(self.raced) if self.raced is not None else {"baseline": {}, "result": {}}
+        figures = race.document(self.raced, self.fresh) if self.raced is not None else {"baseline": {}, "result": {}}
         figures["baseline"]["bytes"], figures["result"]["bytes"] = source_size, size
-        if self.memory is not None:
-            figures["result"]["memory_mb"] = self.memory / 1e6
         found = self.metrics.document() if self.metrics is not None else {}
         return {
             **figures,
@@ -48,14 +47,16 @@ def measure(
     source: Path, model: ir.Model, program: Program, limits: Limits, gate: Gate | None, tell: Callable[[str], None]
 ) -> Finished:
     """Measure the program of a model whose source is a file, as far as it is wanted, and judge every budget."""
-    found = raced = memory = None
+    found = raced = None
+    fresh: Mapping[str, Figures] = {}
     if gate is not None:
         tell("measuring on the target")
         found = gate.measure(program.run)
         tell("racing onnxruntime")
         raced = race.race(source, program, model)
-        memory = race.peak_memory(program.path)
-    return Finished(found, raced, memory, record.judge(limits, found, program.manifest.bytes_needed, raced, memory))
+        fresh = race.processes(source, program.path, model)
+    memory = fresh[race.RESULT].peak_bytes if fresh else None
+    return Finished(found, raced, fresh, record.judge(limits, found, program.manifest.bytes_needed, raced, memory))
 
 
 def first_step(done: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 MIN_ROUNDS = 6  # with fewer, no interval of order statistics reaches 95 %
+WIDTH = 0.05
+"""How wide an interval of a speed may be, as a share of the speed, before rounds are added."""
+
+Block = Callable[[float, int], npt.NDArray[np.float64]]
+"""Runs a program for some seconds after some calls that are not counted: the times of single calls, in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,22 @@ def interleaved(
     block: float = 0.5,
     settle: float = 0.1,
     warmup: int = 3,
-    width: float = 0.05,
+    width: float = WIDTH,
+    most: int = 3,
+) -> SideBySide:
+    """`alternating` for programs of this process."""
+    return alternating(
+        {name: partial(timed, call) for name, call in programs.items()}, seconds, block, settle, warmup, width, most
+    )
+
+
+def alternating(
+    programs: Mapping[str, Block],
+    seconds: float = 6.0,
+    block: float = 0.5,
+    settle: float = 0.1,
+    warmup: int = 3,
+    width: float = WIDTH,
     most: int = 3,
 ) -> SideBySide:
     """Run the programs in alternating blocks for about `seconds` in all (pauses and warm-up come on top).
@@ -92,7 +113,7 @@ def interleaved(
     all. Raises ValueError if nothing is to be measured.
     """
     if not programs or seconds <= 0 or block <= 0 or most < 1:
-        raise ValueError("interleaved needs at least one program and positive times")
+        raise ValueError("a measurement needs at least one program and positive times")
     rounds = max(MIN_ROUNDS, round(seconds / (block * len(programs))))
     budget = min(block, seconds / (rounds * len(programs)))
     samples: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in programs}
@@ -102,7 +123,7 @@ def interleaved(
         for _ in range(more):
             for name in order:
                 time.sleep(settle)
-                samples[name].append(_block(programs[name], budget, warmup))
+                samples[name].append(programs[name](budget, warmup))
             order.reverse()
         return widest({name: [float(np.median(part)) for part in parts] for name, parts in samples.items()})
 
@@ -137,8 +158,8 @@ def median_interval(values: list[float], confidence: float = 0.95) -> Ratio:
     return Ratio(float(np.median(ordered)), ordered[k - 1], ordered[count - k], 1 - 2 * tails[k - 1])
 
 
-def _block(call: Callable[[], object], budget: float, warmup: int) -> npt.NDArray[np.float64]:
-    """Times of single calls in milliseconds, for `budget` seconds and at least one call."""
+def timed(call: Callable[[], object], budget: float, warmup: int = 0) -> npt.NDArray[np.float64]:
+    """Times of single calls in milliseconds, for `budget` seconds and at least one call, after `warmup` calls."""
     for _ in range(warmup):
         call()
     marks = [time.perf_counter()]

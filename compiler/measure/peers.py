@@ -1,64 +1,110 @@
-"""What `optc bench` sets side by side: bundles, and ONNX files in the engines their user could have picked."""
+"""What is set side by side: a bundle, or an ONNX file in an engine that its user could have picked. Imports no compiler."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from optc.compiler import inputs, load, runtime
-from optc.compiler.diagnostics import UserError, nearest
+from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 
 Program = Callable[[], object]
 Feeds = Mapping[str, Array]
 
-
-def programs(models: Sequence[Path], engines: Sequence[str], threads: int, sizes: Mapping[str, int]) -> dict[str, Program]:
-    """A call for each bundle and for each ONNX file in each engine, all on the same random feeds.
-
-    Raises UserError for an unknown or missing engine and where the models do not take the same inputs.
-    """
-    for engine in engines:
-        if engine not in ENGINES:
-            raise UserError(f"unknown engine '{engine}'", place="--against", hint=nearest(engine, ENGINES))
-    feeds = _feeds(models, sizes)
-    made: dict[str, Program] = {}
-    for path in models:
-        if (path / "manifest.json").is_file():
-            program = runtime.load(path, threads=threads)
-            program.run(feeds)
-            made[str(path)] = lambda program=program: program.run(feeds)  # type: ignore[misc]
-        else:
-            made.update({f"{path} in {engine}": ENGINES[engine](path, threads, feeds) for engine in engines})
-    return made
+BUNDLE = "optc"
+"""The engine of a bundle."""
 
 
-def _feeds(models: Sequence[Path], sizes: Mapping[str, int]) -> dict[str, Array]:
-    sources = [p for p in models if not p.is_dir()]
-    if sources:  # a source model can be tried with sizes until it runs
-        model = load.load(sources[0])
-        return inputs.generate(model, samples=1, sizes={**inputs.batch_of_one(model), **sizes})[0]
-    return runtime.random_feeds(runtime.load(models[0]), sizes)
+@dataclass(frozen=True)
+class Peer:
+    """A bundle, or an ONNX file in one of ENGINES."""
+
+    path: Path
+    engine: str = BUNDLE
+
+    def __str__(self) -> str:
+        return str(self.path) if self.engine == BUNDLE else f"{self.path} in {self.engine}"
+
+    def load(self, threads: int, feeds: Feeds | None = None) -> Program:
+        """The call that runs it once on the feeds; a bundle without feeds gets random ones whose symbolic sizes are 1.
+
+        Raises UserError for what cannot be loaded; the call does where the feeds do not fit.
+        """
+        if self.engine == BUNDLE:
+            return _bundle(self.path, threads, feeds)
+        return ENGINES[self.engine](self.path, threads, feeds or {})
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UserError(f"{name} is not installed", place=f"--against {name}", hint=f"pip install 'optc[{name}]'") from error
+
+
+def _bundle(path: Path, threads: int, feeds: Feeds | None) -> Program:
+    from optc.compiler import runtime
+
+    program = runtime.load(path, threads=threads)
+    given = feeds if feeds is not None else runtime.random_feeds(program)
+    return lambda: program.run(given)
 
 
 def _onnxruntime(path: Path, threads: int, feeds: Feeds) -> Program:
-    import onnxruntime as ort
+    ort = _package("onnxruntime")
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
+    refusals: tuple[type[Exception], ...] = tuple(
+        error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, Exception)
+    )
+    refusals += (ValueError,)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, dict(feeds))
+    given = dict(feeds)
+    try:
+        session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except refusals as error:
+        raise _refusal("onnxruntime cannot load the model", path, error) from error
+
+    def run() -> object:
+        try:
+            return session.run(None, given)
+        except refusals as error:
+            raise _refusal("onnxruntime refuses these inputs", path, error) from error
+
+    return run
 
 
 def _openvino(path: Path, threads: int, feeds: Feeds) -> Program:
-    try:
-        import openvino  # type: ignore[import-not-found, unused-ignore]
-    except ModuleNotFoundError as error:
-        raise UserError("OpenVINO is not installed", place="--against openvino", hint="pip install 'optc[openvino]'") from error
+    openvino = _package("openvino")
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled: Any = openvino.Core().compile_model(str(path), "CPU", options)
-    return lambda: compiled(dict(feeds))
+    given = dict(feeds)
+    try:
+        compiled: Any = openvino.Core().compile_model(str(path), "CPU", options)
+    except RuntimeError as error:
+        raise _refusal("openvino cannot load the model", path, error) from error
+    missing = [names for names in (i.names for i in compiled.inputs) if not names & given.keys()]
+    if missing or len(given) != len(compiled.inputs):  # openvino runs on zeros where an input is missing
+        wanted = [min(i.names, default="?") for i in compiled.inputs]
+        raise UserError(f"the inputs are {', '.join(wanted)}, fed are {', '.join(given)}", place=str(path))
+
+    def run() -> object:
+        try:
+            return compiled(given)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise _refusal("openvino refuses these inputs", path, error) from error
+
+    return run
+
+
+def _refusal(message: str, path: Path, error: Exception) -> UserError:
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from ")]
+    return UserError(message, place=str(path), lines=lines[:3])
 
 
 ENGINES: dict[str, Callable[[Path, int, Feeds], Program]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
