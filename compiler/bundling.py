@@ -103,12 +103,12 @@ def _build(job: Job, digest: str, path: Path, journal: Journal) -> None:
     feeds = _feeds(job, model)
     options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
-    ran = _optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, gate, journal, tell)
+    ran = optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, gate, journal, tell)
     outcomes = ran.outcomes
     done = [p for o, p in zip(outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
     numerics = runner.contract(done)
     lowered = model.clone()
-    outcomes += _optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
+    outcomes += optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
     tell(f"building for {recipe.target}")
     artifact = _artifact(recipe.target, lowered, job.options.reproducers)
     wanted = Reference(model).run_all(feeds) if numerics is Numerics.LOSSY else expected
@@ -127,9 +127,7 @@ def _build(job: Job, digest: str, path: Path, journal: Journal) -> None:
         tools=_tools(),
     )
     records: dict[str, bytes] = {
-        "lineage.json": _json(
-            {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(lowered.graph) for n in g}
-        ),
+        "lineage.json": _json(lineage(lowered)),
     }
     view = Target.parse("onnx").build(model) if job.keep_onnx else None
     tell("checking against the source")
@@ -211,7 +209,7 @@ def _measured(job: Job, gate: Gate | None, model: ir.Model, program: runtime.Pro
     return document
 
 
-def _optimize(
+def optimize(
     pipeline: Pipeline, taken: Sequence[Mapping[str, Any]] | None, model: ir.Model, options: runner.Options
 ) -> runner.Report:
     """Run a pipeline on the model; with decisions that were taken earlier, what was kept and nothing measured."""
@@ -234,7 +232,7 @@ def _decide(
     held, judged = journal.read(pipeline), gate.judged if gate is not None else {}
     done = len(held.taken)
     judged.update(held.evidence.get("judged", {}))
-    earlier = _optimize(Pipeline(pipeline.passes[:done]), held.taken, model, options)
+    earlier = optimize(Pipeline(pipeline.passes[:done]), held.taken, model, options)
     earlier = replace(earlier, sensitivity=layers(held))
     if done:
         tell(f"going on after {done} of {len(pipeline)} passes")
@@ -245,6 +243,11 @@ def _decide(
 
     watched = replace(options, decided=lambda report: journal.write(whole(report), judged))
     return whole(runner.run(Pipeline(pipeline.passes[done:]), model, watched))
+
+
+def lineage(model: ir.Model) -> dict[str, list[Any]]:
+    """Operator, source nodes and passes of each node, by its name: what a bundle's lineage.json holds."""
+    return {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(model.graph) for n in g}
 
 
 def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:
