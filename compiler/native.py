@@ -11,11 +11,12 @@ import numpy as np
 
 from optc.compiler import bundle, ir, runtime
 from optc.compiler.diagnostics import UserError
+from optc.compiler.exposed import Runner, native
 from optc.compiler.numerics import TOLERANCE, Array
 from optc.compiler.pairs import Pair, computed
 from optc.compiler.recreate import Recreated
 from optc.compiler.target import Artifact
-from optc.compiler.values import Report, Runner, Samples, compare_values, native
+from optc.compiler.values import Report, Samples, compare_values
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from optc.compiler import ir, watch
+from optc.compiler.exposed import Runner, by_reference, sizes
 from optc.compiler.numerics import TOLERANCE, Array, Difference, Numerics, rounding
 from optc.compiler.pairs import Pair, computed, pairs, reads
-from optc.compiler.reference import Reference
 from optc.compiler.watch import Finding, Seen
 
 LIMIT = 1 << 30
@@ -20,8 +20,6 @@ _LAST = (0, 2, 3, 1)  # NCHW -> NHWC, as `perm` of a transpose
 
 Samples = Iterable[Mapping[str, Array]]
 """One mapping a sample, iterated once a run."""
-Runner = Callable[[Sequence[ir.Value]], Callable[[Mapping[str, Array]], Mapping[str, Array]]]
-"""From the values that are wanted to a function from a sample to their arrays, by name."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Row:
     """One value of the result beside the source's: `error` is max|a-b| / max|a| over all samples, `l2` relative, too.
 
     `allowed` is the tolerance, or the rounding of the value's dtype where that is more. `first`: it parts, and nothing that it
-    is computed from does.
+    is computed from does; then `between` are the nodes that feed it whose values could not be compared: the fault may be theirs.
     """
 
     value: str
@@ -44,6 +42,7 @@ class Row:
     allowed: float
     parts: bool
     first: bool
+    between: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,41 +67,6 @@ class Report:
     def worst(self, count: int) -> list[Row]:
         """The rows with the largest errors, largest first."""
         return sorted(self.rows, key=lambda r: (not r.problem, -r.error))[:count]
-
-
-def by_reference(model: ir.Model) -> Runner:
-    """Values by the definition of the model."""
-
-    def prepare(wanted: Sequence[ir.Value]) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
-        reference, names = Reference(exposed(model, wanted)), [v.name or "" for v in wanted]
-        return lambda feeds: dict(zip(names, reference.run(feeds).values(), strict=True))
-
-    return prepare
-
-
-def exposed(model: ir.Model, wanted: Sequence[ir.Value]) -> ir.Model:
-    """A copy whose outputs are these values, in this order. Types that NumPy has no arrays of are cast to float32."""
-    copy = model.clone()
-    held = {v.name: v for node in copy.graph for v in node.outputs}
-    copy.graph.outputs.clear()
-    used = ir.used_names(copy.graph)
-    for value in wanted:
-        mine = held[value.name]
-        if not native(value):
-            name = f"{value.name}_float"
-            while name in used:
-                name += "_"
-            cast = ir.Node("", "Cast", [mine], [ir.convert_attribute("to", int(ir.DataType.FLOAT))], num_outputs=1, name=name)
-            copy.graph.append(cast)
-            mine = cast.outputs[0]
-            mine.name, mine.type, mine.shape = name, ir.TensorType(ir.DataType.FLOAT), value.shape
-        copy.graph.outputs.append(mine)
-    return copy
-
-
-def native(value: ir.Value) -> bool:
-    """Whether NumPy itself has the value's dtype."""
-    return value.dtype is None or value.dtype.numpy().isbuiltin == 1
 
 
 def compare_values(
@@ -150,7 +114,7 @@ class _Work:
         feeds = next(iter(samples), None)
         if feeds is None:
             return
-        size = [_sizes(model, feeds) for model in (self.before, self.after)]
+        size = [sizes(model, feeds) for model in (self.before, self.after)]
         theirs: dict[ir.Value, None] = {}
         mine: list[ir.Value] = []
         held = 0
@@ -236,22 +200,17 @@ class _Work:
             best.allowed(tolerance),
             parts,
             parts and not behind,
+            self._between(node) if parts and not behind else (),
         )
 
-
-def _sizes(model: ir.Model, feeds: Mapping[str, Array]) -> Callable[[ir.Value], int]:
-    """About how many bytes a value has for these feeds: a dimension that they do not give is as large as their largest."""
-    bound: dict[str, int] = {}
-    for value in model.graph.inputs:
-        for dim, extent in zip(value.shape or (), feeds[value.name or ""].shape, strict=False):
-            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                bound[dim.value] = extent
-    largest = max(bound.values(), default=1)
-
-    def size(value: ir.Value) -> int:
-        total = value.dtype.itemsize if value.dtype is not None else 8.0
-        for dim in value.shape or ():
-            total *= dim if isinstance(dim, int) else bound.get(dim.value or "", largest)
-        return int(total)
-
-    return size
+    def _between(self, node: ir.Node) -> tuple[str, ...]:
+        """The nodes that a node is computed from, back to those whose values were compared."""
+        found: dict[ir.Node, None] = {}
+        work = [node]
+        while work:
+            for value in reads(work.pop()):
+                producer = value.producer()
+                if producer is not None and producer not in found and value not in self.differences:
+                    found[producer] = None
+                    work.append(producer)
+        return tuple(n.name or "" for n in self.after.graph if n in found)

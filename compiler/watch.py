@@ -21,6 +21,8 @@ _ZERO_POINTS = {"QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7}  # op
 _MAX = {ir.DataType.FLOAT16: 65504.0, ir.DataType.BFLOAT16: float(2.0**128 - 2.0**120)}
 
 
+_SIDES = ("result", "both", "source")
+
 Kind = Literal["nan", "inf", "saturated", "near overflow"]
 
 
@@ -45,18 +47,21 @@ class Seen:
 
     def add(self, array: Array) -> None:
         self.elements += array.size
-        if array.dtype.kind not in "fiu" or not array.size:
+        if array.dtype.kind not in "fiu":
             return
-        for end, reached in ((self.ends.low, np.less_equal), (self.ends.high, np.greater_equal)):
-            if end is not None:
-                self.at_ends += int(np.count_nonzero(reached(array, end)))
         if array.dtype.kind == "f":
             finite = np.isfinite(array)
             if not finite.all():
                 self.nan += int(np.count_nonzero(np.isnan(array)))
                 self.infinite += int(np.count_nonzero(np.isinf(array)))
                 array = array[finite]
-            self.largest = max(self.largest, float(np.abs(array).max())) if array.size else self.largest
+        if not array.size:
+            return
+        for end, reached in ((self.ends.low, np.less_equal), (self.ends.high, np.greater_equal)):
+            if end is not None:
+                self.at_ends += int(np.count_nonzero(reached(array, end)))
+        if array.dtype.kind == "f":
+            self.largest = max(self.largest, float(np.abs(array).max()))
 
     @property
     def saturated(self) -> float:
@@ -99,9 +104,10 @@ def ends(value: ir.Value) -> Ends:
 def findings(
     before: Mapping[ir.Value, Seen], after: Mapping[ir.Value, Seen], twins: Mapping[ir.Value, ir.Value], saturation: float
 ) -> list[Finding]:
-    """What is worth a look on both sides, values of the result first. `twins`: a value of the result to that of the source.
+    """What is worth a look: in the result alone, in both, in the source alone; each in topological order.
 
-    NaN and infinities are reported where no input of the node has any; in the result, where the source's value has none.
+    `twins` leads from a value of the result to that of the source. NaN and infinities are reported where no input of the node
+    has any; in the result, where the source's value has none.
     """
     mine = _flags(after, "result", saturation)
     theirs = _flags(before, "source", saturation)
@@ -118,7 +124,8 @@ def findings(
             told.append(replace(finding, side="both", source=share))
         elif kind in ("saturated", "near overflow") or not share:
             told.append(replace(finding, source=share))
-    return told + [finding for key, finding in theirs.items() if key not in shared]
+    told += [finding for key, finding in theirs.items() if key not in shared]
+    return sorted(told, key=lambda finding: _SIDES.index(finding.side))
 
 
 def _flags(

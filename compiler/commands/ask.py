@@ -113,6 +113,10 @@ def check(
     from optc.compiler.numerics import Numerics
 
     source = measure.source(data, recipe, labels, batch, limit, seed, slice=slice)
+    if passes is not None and not value_by_value:
+        raise UserError("--passes goes with --values", hint=f"optc check {before} --values --passes '{passes}'")
+    if value_by_value and (metric or max_drop or max_slice_drop or output):
+        raise UserError("--values compares numbers, metrics are another question", hint="ask for one at a time")
     if value_by_value:
         values.report(before, after, source, passes, tolerance, saturation, worst_rows, json)
         return

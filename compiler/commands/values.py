@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optc.compiler.commands.common import emit, table
+from optc.compiler.commands.common import emit, progress, table
 from optc.compiler.diagnostics import ContractError, UserError
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def report(
     """Compare and print. Raises ContractError (with --json: exits with its code) where the models part beyond the tolerance."""
     from optc.compiler import api
 
-    found = api.compare_values(before, after, passes=passes, data=data, tolerance=tolerance, saturation=_share(saturation))
+    share = _share(saturation)
+    with progress(json) as tell:
+        tell("comparing value by value")
+        found = api.compare_values(before, after, passes=passes, data=data, tolerance=tolerance, saturation=share)
     if json:
         emit(_document(found))
     else:
@@ -108,8 +111,7 @@ def _part(held: Report, model: ir.Model) -> dict[str, Any]:
 
 def _print(found: ValueCheck, worst: int) -> None:
     held = found.graph
-    if worst and held.rows:
-        _table("the worst values", held.worst(worst))
+    _table("the worst values", held.worst(worst))
     if held.findings:
         columns = ["what", "side", "value", "node", "operator", "share", "in the source", ""]
         shown = held.findings[: worst or None]
@@ -124,13 +126,16 @@ def _print(found: ValueCheck, worst: int) -> None:
     if code is None:
         return
     print(f"the bundle's outputs {'agree with' if code.holds else 'part from'} its model's")
-    if code.inner is not None and not code.inner.holds and worst:
+    if code.inner is not None and not code.inner.holds:
         _table("the worst values of the bundle's code, all of them exposed", code.inner.worst(worst))
     for note in code.notes:
         print(f"note: {note}")
 
 
 def _table(title: str, rows: list[Row]) -> None:
+    rows = [r for r in rows if r.problem or r.error]
+    if not rows:
+        return
     columns = ["value", "of the source", "node", "operator", "by", "error", "L2", ""]
     cells = [
         [
@@ -174,7 +179,8 @@ def _lines(found: ValueCheck) -> list[str]:
     if row is None:
         return []
     by = f" by {', '.join(row.passes)}" if row.passes else ""
-    return [f"from source nodes {', '.join(row.sources)}{by}", *_neighbourhood(row, found.after)]
+    between = [f"or at one of these, not comparable: {', '.join(row.between)}"] if row.between else []
+    return [f"from source nodes {', '.join(row.sources)}{by}", *between, *_neighbourhood(row, found.after)]
 
 
 def _neighbourhood(row: Row, model: ir.Model) -> list[str]:
