@@ -13,7 +13,7 @@ _MOVES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsq
 class Pair:
     """Two values that should hold the same numbers; `same`: they are surely one value, so that another shape is a fault.
 
-    A pass may have stored `after` in another layout (`moved`: one made its node).
+    A pass may have stored `after` in another layout (`moved`): it made the node, and gave the value another name.
     """
 
     before: ir.Value
@@ -23,15 +23,15 @@ class Pair:
 
 
 def computed(model: ir.Model) -> list[ir.Value]:
-    """The tensors that nodes of the main graph compute from the inputs, in topological order; what is constant is left out."""
+    """The tensors that nodes of the main graph compute from the inputs, in topological order; of constant ones, outputs alone."""
     varying = set(model.graph.inputs)
     found: list[ir.Value] = []
     for node in model.graph:
-        if node.op_type.startswith("Random") or not varying.isdisjoint(reads(node)):
-            varying.update(node.outputs)
-            found += [
-                v for v in node.outputs if v.name and isinstance(v.type, ir.TensorType) and (v.uses() or v.is_graph_output())
-            ]
+        varies = node.op_type.startswith("Random") or not varying.isdisjoint(reads(node))
+        varying.update(node.outputs if varies else ())
+        for value in node.outputs:
+            seen = value.is_graph_output() or (varies and value.uses())
+            found += [value] if seen and value.name and isinstance(value.type, ir.TensorType) else []
     return found
 
 
@@ -59,11 +59,12 @@ def pairs(before: ir.Model, after: ir.Model) -> list[Pair]:
         if named is not None and made and not value.is_graph_output() and not lineage.agrees(node, named):
             named = None  # a name that became free and was used again
         meant = named if named is not None else lineage.meaning(value) if made else None
-        if meant is None or theirs.get(meant.name) is not meant or kind(meant) != kind(value):
+        output = named is not None and value.is_graph_output()  # the interface: whatever it is, it is compared
+        if meant is None or theirs.get(meant.name) is not meant or (kind(meant) != kind(value) and not output):
             continue
         producer = meant.producer()
         alike = made or value.is_graph_output() or (producer is not None and producer.op_type == node.op_type)
-        found.append(Pair(meant, value, same=named is not None and alike, moved=made))
+        found.append(Pair(meant, value, same=named is not None and alike, moved=made and named is None))
     return found
 
 

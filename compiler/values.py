@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from optc.compiler import ir, watch
+from optc.compiler.diagnostics import UserError
 from optc.compiler.exposed import Runner, by_reference, sizes
 from optc.compiler.numerics import TOLERANCE, Array, Difference, Numerics, rounding
 from optc.compiler.pairs import Pair, computed, pairs, reads
@@ -47,13 +48,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows in topological order; `values` counts those of the result, `unpaired` those with nothing to compare them with."""
+    """Rows in topological order; `values` counts those of the result, `unpaired` those with nothing to compare them with.
+
+    `missing` are outputs of the source that the result lacks, or that could not be compared: the models part there, too.
+    """
 
     rows: tuple[Row, ...]
     values: int
     unpaired: int
     samples: int
     findings: tuple[Finding, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def first(self) -> Row | None:
@@ -62,7 +67,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        return self.first is None
+        return self.first is None and not self.missing
 
     def worst(self, count: int) -> list[Row]:
         """The rows with the largest errors, largest first."""
@@ -84,8 +89,11 @@ def compare_values(
 
     `run` computes the values of `after` (the reference, if nobody says otherwise). With `found`, only these pairs are looked at.
     Values that lie in memory as NHWC beside NCHW are compared so. Memory holds one sample's values, of `limit` bytes at most
-    where no pair has more.
+    where no pair has more. Raises UserError for a source with an output that is no tensor.
     """
+    for value in before.graph.outputs if found is None else ():
+        if not isinstance(value.type, ir.TensorType):
+            raise UserError(f"output '{value.name}' is no tensor of known type: it cannot be compared")
     values = [computed(before), computed(after)] if found is None else [[p.before for p in found], [p.after for p in found]]
     work = _Work(before, after, {p.after: p for p in (pairs(before, after) if found is None else found)}, values)
     count = 0
@@ -176,7 +184,10 @@ class _Work:
                     parted.add(value)
         twins = {p.after: p.before for p in self.pairs.values()}
         found = watch.findings(*self.seen, twins, saturation)
-        return Report(tuple(rows), len(self.values[1]), len(self.values[1]) - len(rows), samples, tuple(found))
+        asked = {v.name for v in self.before.graph.outputs if v in self.values[0] or v.producer() is None}
+        missing = asked - {row.source for row in rows if row.source == row.value} - _passed_through(self.before, self.after)
+        count = len(self.values[1])
+        return Report(tuple(rows), count, count - len(rows), samples, tuple(found), tuple(sorted(n for n in missing if n)))
 
     def _row(self, value: ir.Value, node: ir.Node, tolerance: float, behind: bool) -> Row | None:
         pair, ways = self.pairs.get(value), [w for w in self.differences.get(value, ()) if w is not None]
@@ -214,3 +225,17 @@ class _Work:
                     found[producer] = None
                     work.append(producer)
         return tuple(n.name or "" for n in self.after.graph if n in found)
+
+
+def _passed_through(before: ir.Model, after: ir.Model) -> set[str | None]:
+    """Outputs that no node computes and that both models have: the same input, or equal weights."""
+    theirs = {v.name: v for v in before.graph.outputs if v.producer() is None}
+    same: set[str | None] = set()
+    for value in after.graph.outputs:
+        old = theirs.get(value.name)
+        if old is None or value.producer() is not None:
+            continue
+        a, b = ir.const(old), ir.const(value)
+        if (old.is_graph_input() and value.is_graph_input()) or (a is not None and b is not None and np.array_equal(a, b)):
+            same.add(value.name)
+    return same

@@ -103,6 +103,7 @@ def _part(held: Report, model: ir.Model) -> dict[str, Any]:
         "samples": held.samples,
         "values": held.values,
         "unpaired": held.unpaired,
+        "missing": held.missing,
         "first": None if first is None else {**asdict(first), "neighbourhood": _neighbourhood(first, model)},
         "rows": [asdict(row) for row in held.rows],
         "findings": [asdict(f) for f in held.findings],
@@ -168,7 +169,7 @@ def _parted(found: ValueCheck) -> Row | None:
 def _verdict(found: ValueCheck) -> str:
     row = _parted(found)
     if row is None:
-        raise ValueError("nothing parts")
+        return f"outputs of the source are missing or cannot be compared: {', '.join(found.graph.missing)}"
     where = "the models part" if not found.graph.holds else "the bundle's code parts from its model"
     what = row.problem or f"relative error {row.error:.2e}, allowed {row.allowed:.1e}"
     return f"{where}, first at value '{row.value}' of node '{row.node}' ({row.op_type}): {what}"

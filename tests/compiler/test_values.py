@@ -124,6 +124,37 @@ def test_a_name_that_was_used_again_is_not_taken_for_the_value_that_had_it() -> 
     assert [(p.before.name, p.after.name) for p in pairs(source, result)] == [("y", "y")]
 
 
+def test_an_output_in_another_layout_is_a_fault_and_no_layout() -> None:
+    source = printer.parse(
+        HEADER
+        + "g (float[N,4,4,4] x) => (float[N,4,4,4] y) { [a] a = Relu(x) [b] b = Neg(a) [c] y = Transpose<perm=[0,3,1,2]>(b) }"
+    )
+    result = source.clone()
+    last = result.graph[2]
+    last.attributes["perm"] = ir.convert_attribute("perm", [0, 1, 2, 3])
+    ir.set_origin(last, ir.Origin(("c",), ("planted",)))
+    first = values.compare_values(source, result, inputs.generate(source)).first
+    assert first is not None and first.node == "c"
+
+
+def test_outputs_that_nothing_is_compared_with_are_no_agreement() -> None:
+    text = "g (float[N,3] x) => (float[N,3] y) { [a] y = Relu(x) }"
+    found = compared(text, text.replace("y", "z"))
+    assert not found.rows and found.missing == ("y",) and not found.holds
+    integers = text.replace("float[N,3] y", "int64[N,3] y").replace("Relu(x)", "Cast<to=7>(x)")
+    assert [(r.first, "int64" in r.problem) for r in compared(text, integers).rows] == [(True, True)]
+
+
+def test_outputs_that_no_node_makes_of_the_inputs_are_compared_too() -> None:
+    text = (
+        "g (float[N,3] x) => (float[N,3] y, float[3] k, float[3] w, float[N,3] x) <float[3] w = {1, 2, 3}>"
+        " { [a] y = Relu(x) [b] k = Neg(w) }"
+    )
+    assert compared(text, text).holds
+    assert [r.node for r in compared(text, text.replace("Neg", "Exp")).rows if r.first] == ["b"]
+    assert compared(text, text.replace("{1, 2, 3}", "{1, 2, 4}")).missing == ("w",)
+
+
 def test_another_shape_under_the_same_name_is_a_problem() -> None:
     found = compared(
         "g (float[2,3] x) => (float[M,K] y) { [a] a = Relu(x) [b] y = Neg(a) }",
