@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from optc.compiler import bisect as bisection
-from optc.compiler import bundle, bundling, inputs, ir, load, ops, runner, runtime, save, sources
+from optc.compiler import (
+    bundle,
+    bundling,
+    inputs,
+    ir,
+    load,
+    native,
+    ops,
+    recreate,
+    runner,
+    runtime,
+    save,
+    sources,
+    values,
+    watch,
+)
 from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
@@ -18,17 +33,20 @@ from optc.compiler.measure import sweep as sweeping
 from optc.compiler.measure.evaluate import Budget, Evaluation, Run
 from optc.compiler.measure.gate import batch_size
 from optc.compiler.measure.limits import Limits
-from optc.compiler.numerics import Array, Comparison, Numerics, compare
+from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes
 from optc.compiler.reference import Reference
 from optc.compiler.target import Target
+from optc.compiler.values import Report
 
 __all__ = [
     "CompileResult",
     "OptResult",
+    "ValueCheck",
     "bisect",
     "compare_models",
+    "compare_values",
     "compile",
     "measure",
     "optimize",
@@ -171,6 +189,63 @@ def _run(
     return source, runner.run(pipeline, source, options), before
 
 
+@dataclass(frozen=True)
+class ValueCheck:
+    """What `compare_values` found: of the models, and of the code where the result is a bundle. `after` is the model compared."""
+
+    graph: Report
+    after: ir.Model
+    code: native.Native | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.graph.holds and (self.code is None or self.code.holds)
+
+
+def compare_values(
+    before: Path,
+    after: Path | None = None,
+    *,
+    passes: str | None = None,
+    data: Path | samples.Source | None = None,
+    tolerance: float = TOLERANCE,
+    saturation: float = watch.SATURATION,
+) -> ValueCheck:
+    """Compare two models value by value. `after`: an ONNX file, a bundle, or None for `before` itself; `passes` run on it first.
+
+    Of a bundle the optimized model is made again (see `recreate`), and then its code is compared with that model.
+    """
+    if after is not None and (after / "manifest.json").is_file():
+        if passes is not None:
+            raise UserError("a bundle's passes have been run", place="--passes", hint="leave AFTER out to try other passes")
+        made = recreate.recreate(before, after)
+        feeds = _streamed(data, made.source)
+        graph = values.compare_values(made.source, made.lowered, feeds, tolerance, saturation)
+        return ValueCheck(graph, made.lowered, native.compare_native(made, after, feeds, tolerance))
+    source = load.load(before)
+    text = passes if passes is not None else "" if after is not None else DEFAULT_PASSES
+    result, _ = optimized(after or before, text)
+    _same_inputs(source, result, before, after or before)
+    return ValueCheck(values.compare_values(source, result, _streamed(data, source), tolerance, saturation), result)
+
+
+@dataclass(frozen=True)
+class _Streamed:
+    """The feeds of a data set, one in memory at a time."""
+
+    dataset: samples.Dataset
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        return (batch.feeds for batch in self.dataset)
+
+
+def _streamed(data: Path | samples.Source | None, model: ir.Model) -> values.Samples:
+    if data is None:
+        return inputs.generate(model)
+    source = data if isinstance(data, samples.Source) else samples.Source(data)
+    return _Streamed(samples.Dataset(source, model, source.batch or 0))
+
+
 def compare_models(before: Path, after: Path, data: Path | samples.Source | None = None) -> tuple[Comparison, int]:
     """The worst output of two models (`after`: an ONNX file or a bundle) on the same samples, and how many there were."""
     source = load.load(before)
@@ -219,10 +294,14 @@ def _runner(source: ir.Model, before: Path, after: Path) -> Run:
         bundle.verify(after)
         return runtime.load(after).run
     other = load.load(after)
+    _same_inputs(source, other, before, after)
+    return Reference(other).run
+
+
+def _same_inputs(source: ir.Model, other: ir.Model, before: Path, after: Path) -> None:
     names = [[v.name for v in m.graph.inputs] for m in (source, other)]
     if sorted(map(str, names[0])) != sorted(map(str, names[1])):
         raise UserError(f"the models take other inputs: {names[0]} and {names[1]}", place=f"{before} and {after}")
-    return Reference(other).run
 
 
 def bisect(

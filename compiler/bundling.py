@@ -132,11 +132,11 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     feeds = _feeds(job, model)
     options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
-    ran = _optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, journal, tell)
+    ran = optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, journal, tell)
     done = [p for o, p in zip(ran.outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
     numerics = runner.contract(done)
     lowered = model.clone()
-    outcomes = ran.outcomes + _optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
+    outcomes = ran.outcomes + optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
     tell(f"building for {recipe.target}")
     artifact = _artifact(recipe.target, lowered, job.options.reproducers)
     wanted = Reference(model).run_all(feeds) if numerics is Numerics.LOSSY else expected
@@ -163,9 +163,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
         hint = "nothing was written: relax the budget, or other passes"
         raise ContractError("; ".join(missed), place=str(job.model), hint=hint)
     records: dict[str, bytes] = {
-        "lineage.json": _json(
-            {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(lowered.graph) for n in g}
-        ),
+        "lineage.json": _json(lineage(lowered)),
         "measurements.json": _json(evidence),
         "decisions.json": decisions.to_bytes(digest, outcomes, evidence),
         "recipe.toml": recipe.to_toml().encode(),
@@ -228,7 +226,7 @@ def _report(job: Job, evidence: Mapping[str, Any]) -> None:
         formats.write(formats.render(evidence, formats.of_file(file)), file)
 
 
-def _optimize(
+def optimize(
     pipeline: Pipeline, taken: Sequence[Mapping[str, Any]] | None, model: ir.Model, options: runner.Options
 ) -> runner.Report:
     """Run a pipeline on the model; with decisions that were taken earlier, what was kept and nothing measured."""
@@ -249,7 +247,7 @@ def _decide(
     """Run a pipeline and measure, going on where an earlier run was killed."""
     held = journal.read(pipeline)
     done = len(held.taken)
-    earlier = _optimize(Pipeline(pipeline.passes[:done]), held.taken, model, options)
+    earlier = optimize(Pipeline(pipeline.passes[:done]), held.taken, model, options)
     earlier = replace(earlier, sensitivity=layers(held))
     if done:
         tell(f"going on after {done} of {len(pipeline)} passes")
@@ -260,6 +258,11 @@ def _decide(
 
     watched = replace(options, decided=lambda report: journal.write(whole(report)))
     return whole(runner.run(Pipeline(pipeline.passes[done:]), model, watched))
+
+
+def lineage(model: ir.Model) -> dict[str, list[Any]]:
+    """Operator, source nodes and passes of each node, by its name: what a bundle's lineage.json holds."""
+    return {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(model.graph) for n in g}
 
 
 def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:

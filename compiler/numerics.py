@@ -76,36 +76,63 @@ def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> Comparis
 
 
 def _compare_output(name: str, reference: list[Array], actual: list[Array | None]) -> Comparison:
-    scale = difference = square = square_difference = 0.0
+    found = Difference()
     for a, b in zip(reference, actual, strict=True):
+        found.add(a, b)
+    return found.comparison(name, rounding(reference[0].dtype))
+
+
+@dataclass
+class Difference:
+    """By how much one value differs, gathered sample by sample: `add` each, then ask for the `comparison`."""
+
+    scale: float = 0.0
+    difference: float = 0.0
+    square: float = 0.0
+    square_difference: float = 0.0
+    problem: str = ""
+
+    def add(self, a: Array, b: Array | None) -> None:
+        """One sample: the expected array and the actual one. After the first problem nothing more is looked at."""
+        if not self.problem:
+            self.problem = self._add(a, b)
+
+    def _add(self, a: Array, b: Array | None) -> str:
         if b is None:
-            return Comparison(name, np.inf, np.inf, "is missing")
+            return "is missing"
         if a.shape != b.shape or a.dtype != b.dtype:
-            return Comparison(name, np.inf, np.inf, f"is {b.dtype}{list(b.shape)}, expected {a.dtype}{list(a.shape)}")
+            return f"is {b.dtype}{list(b.shape)}, expected {a.dtype}{list(a.shape)}"
         if a.dtype.kind in "OSU":
-            if not np.array_equal(a, b):
-                return Comparison(name, np.inf, np.inf, "has other strings")
-            continue
+            return "" if np.array_equal(a, b) else "has other strings"
         if a.dtype.kind == "c":
             a, b = (np.stack([v.real, v.imag]) for v in (a, b))
         x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
         if a.dtype.kind in "iu" and not np.array_equal(a, b):
-            difference = max(difference, 1.0)  # float64 does not tell integers above 2^53 apart
+            self.difference = max(self.difference, 1.0)  # float64 does not tell integers above 2^53 apart
         if not np.array_equal(np.isnan(x), np.isnan(y)):
-            return Comparison(name, np.inf, np.inf, "has NaN in other places")
+            return "has NaN in other places"
         infinite = np.isinf(x) | np.isinf(y)
         if not np.array_equal(x[infinite], y[infinite]):
-            return Comparison(name, np.inf, np.inf, "has infinities in other places or of another sign")
+            return "has infinities in other places or of another sign"
         fine = np.isfinite(x)
         x, y = x[fine], y[fine]
         if x.size:
-            scale, difference = max(scale, float(np.abs(x).max())), max(difference, float(np.abs(x - y).max()))
-            square, square_difference = square + float(x @ x), square_difference + float((x - y) @ (x - y))
-    l2 = float(np.sqrt(_ratio(square_difference, square)))
-    return Comparison(name, _ratio(difference, scale), l2, rounding=_rounding(reference[0].dtype))
+            off = x - y
+            self.scale = max(self.scale, float(np.abs(x).max()))
+            self.difference = max(self.difference, float(np.abs(off).max()))
+            self.square, self.square_difference = self.square + float(x @ x), self.square_difference + float(off @ off)
+        return ""
+
+    def comparison(self, name: str, rounding: float = 0.0) -> Comparison:
+        """Over all samples that were added."""
+        if self.problem:
+            return Comparison(name, np.inf, np.inf, self.problem)
+        l2 = float(np.sqrt(_ratio(self.square_difference, self.square)))
+        return Comparison(name, _ratio(self.difference, self.scale), l2, rounding=rounding)
 
 
-def _rounding(dtype: np.dtype[Any]) -> float:
+def rounding(dtype: np.dtype[Any]) -> float:
+    """The relative error that an output of this dtype cannot avoid; 0 from float32 on."""
     mantissa = {"float16": 10, "bfloat16": 7}.get(dtype.name)
     return 0.0 if mantissa is None else HALF_ULPS * 2.0**-mantissa
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optc.compiler.commands import measure
+from optc.compiler.commands import measure, values
 from optc.compiler.commands.common import Data, Json, Model, Passes, Shape, emit, table
 from optc.compiler.diagnostics import ContractError, UserError
 
@@ -80,9 +80,18 @@ def explain(
 
 def check(
     before: Annotated[Path, typer.Argument(help="The source: an ONNX file.", show_default=False)],
-    after: Annotated[Path, typer.Argument(help="What became of it: an ONNX file or a bundle.", show_default=False)],
+    after: Annotated[
+        Path | None,
+        typer.Argument(
+            help="What became of it: an ONNX file or a bundle. With --values, BEFORE itself if absent.", show_default=False
+        ),
+    ] = None,
     data: Data = None,
     tolerance: Tolerance = 1e-4,
+    value_by_value: values.Values = False,
+    worst_rows: values.Worst = 20,
+    passes: values.Passes = None,
+    saturation: values.Saturation = "1%",
     metric: measure.Metrics = None,
     max_drop: measure.MaxDrop = None,
     max_slice_drop: measure.MaxSliceDrop = None,
@@ -97,12 +106,22 @@ def check(
 ) -> None:
     """Compare two models, or a bundle with its source, on the same inputs; also verify a bundle's files.
 
-    With --metric or --max-drop: measure both on the data instead, with paired 95 % intervals.
+    With --metric or --max-drop: measure both on the data instead, with paired 95 % intervals. With --values: compare every value
+    inside, show the first place where they part, and what holds NaN, infinities or saturates.
     """
     from optc.compiler import api
     from optc.compiler.numerics import Numerics
 
     source = measure.source(data, recipe, labels, batch, limit, seed, slice=slice)
+    if passes is not None and not value_by_value:
+        raise UserError("--passes goes with --values", hint=f"optc check {before} --values --passes '{passes}'")
+    if value_by_value and (metric or max_drop or max_slice_drop or output):
+        raise UserError("--values compares numbers, metrics are another question", hint="ask for one at a time")
+    if value_by_value:
+        values.report(before, after, source, passes, tolerance, saturation, worst_rows, json)
+        return
+    if after is None:
+        raise UserError("name two models to compare", hint=f"optc check {before} AFTER, or --values [--passes TEXT]")
     if metric or max_drop or max_slice_drop:
         measure.report(before, after, source, metric or [], max_drop or [], output, json, max_slice_drop or [])
         return
@@ -129,7 +148,9 @@ def check(
         raise typer.Exit(ContractError.exit_code)  # the one document has been printed
     if not holds:
         raise ContractError(
-            f"the models differ: {worst}", place=f"{before} and {after}", hint="`optc bisect` finds the rewrite that is guilty"
+            f"the models differ: {worst}",
+            place=f"{before} and {after}",
+            hint="`--values` finds the first value that differs, `optc bisect` the rewrite that is guilty",
         )
 
 
