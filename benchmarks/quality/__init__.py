@@ -1,6 +1,7 @@
-"""Quality figures of the zoo: for each model data that can be had anywhere, and the metric they are judged by."""
+"""Quality figures of the zoo: data for each model that can be had anywhere, and the metric they are judged by.
 
-from __future__ import annotations
+This table is all there is to register: name -> where its `Samples`, or a tuple of them, are; loaded when used.
+"""
 
 SAMPLES = {
     "fashion_cnn": "benchmarks.quality.fashion:SAMPLES",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import onnx
+
 from optc.compiler.numerics import Array
 
 
@@ -14,7 +16,8 @@ class Samples:
     model's inputs, `label` unless the metric is one of fidelity, and `slice` (str) where samples are of several kinds.
 
     `metric` is one of optc's; `output` the output that it looks at ('': the first). `published` is the figure of the source
-    model that is known from elsewhere (zoo.md), None where there is none. `calibrate(count, seed)`: samples that no evaluation uses.
+    model that is known from elsewhere (zoo.md), None where there is none. `calibrate(count, seed)`: samples that no
+    evaluation uses.
     """
 
     model: str
@@ -24,3 +27,4 @@ class Samples:
     output: str = ""
     published: float | None = None
     note: str = ""
+    wrap: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
