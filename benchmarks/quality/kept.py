@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -12,9 +13,14 @@ from optc.compiler.measure.data import arrays
 from optc.compiler.numerics import Array
 
 
+def folder() -> Path:
+    """Where derived data are kept."""
+    return zoo.cache_folder() / "quality"
+
+
 def kept(name: str, version: int, count: int, seed: int, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-    """What `make` gives, mapped from `quality/NAME-vVERSION-COUNT-SEED.npz` in the cache. `version` rises when `make` changes."""
-    file = zoo.cache_folder() / "quality" / f"{name}-v{version}-{count}-{seed}.npz"
+    """What `make` gives, mapped from the file NAME-vVERSION-COUNT-SEED.npz. `version` rises when `make` changes."""
+    file = folder() / f"{name}-v{version}-{count}-{seed}.npz"
     if not file.is_file():
         made = make()
         with atomic.writing(file) as stream:

@@ -73,7 +73,7 @@ def view(file: Path, rng: np.random.Generator, whole: bool) -> Array:
     with Image.open(file) as opened:
         photo = opened.convert("RGBA")
     side = max(photo.size)
-    square = Image.new("RGBA", (side, side), "white" if whole else tuple(int(n) for n in rng.integers(0, 256, 3)))
+    square = Image.new("RGBA", (side, side), "white" if whole else tuple(int(n) for n in rng.integers(96, 256, 3)))
     square.alpha_composite(photo, ((side - photo.width) // 2, (side - photo.height) // 2))
     share = _CROP if whole else _CROP * rng.uniform(0.7, 1.0)
     edge, free = side * share, side * (1 - share)

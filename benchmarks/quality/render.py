@@ -20,6 +20,11 @@ def line(rng: np.random.Generator, width: int, sizes: tuple[int, int], margin: i
     return image, words
 
 
+def ink(image: Image.Image) -> int:
+    """Where the ink of a white image ends: the column after its last dark pixel."""
+    return int(np.flatnonzero((np.asarray(image) < 255).any(0))[-1]) + 1
+
+
 def blurred(image: Image.Image, scale: float) -> Image.Image:
     """Shrunk by `scale` and enlarged again, bilinear."""
     small = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
