@@ -49,8 +49,7 @@ def _made(count: int, seed: int, stream: int) -> dict[str, Array]:
 
 
 def _prepared(count: int, seed: int, stream: int) -> dict[str, Array]:
-    folder = DATA.fetch()
-    files = [f for n, f in enumerate(_photos(folder)) if (n % _HELD_OUT == 0) == (stream == CALIBRATION)]
+    folder, files = DATA.fetch(), chosen(stream)
     files = [files[i] for i in np.random.default_rng(seed).permutation(len(files))]
     rgb = np.empty((count, _SIDE, _SIDE, 3), np.uint8)
     for i in range(count):
@@ -59,8 +58,11 @@ def _prepared(count: int, seed: int, stream: int) -> dict[str, Array]:
     return {"rgb": rgb, "slice": np.array(kinds)}
 
 
-def _photos(folder: Path) -> list[Path]:
-    return [f for f in DATA.files(folder) if not set(_LEFT_OUT) & set(f.relative_to(folder).parts) and _large(f)]
+def chosen(stream: int) -> list[Path]:
+    """The photos that are measured, or that calibrate."""
+    folder = DATA.fetch()
+    found = [f for f in DATA.files(folder) if not set(_LEFT_OUT) & set(f.relative_to(folder).parts) and _large(f)]
+    return [f for n, f in enumerate(found) if (n % _HELD_OUT == 0) == (stream == CALIBRATION)]
 
 
 def _large(file: Path) -> bool:
@@ -89,5 +91,5 @@ SAMPLES = Samples(
     "agreement",
     make,
     1000,
-    note="fidelity: ImageNet accuracy cannot be had; photos are shown again in other crops",
+    note="fidelity: ImageNet accuracy cannot be had; 292 photos, shown again in other crops",
 )
