@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from benchmarks.quality.interval import interval
 from benchmarks.quality.samples import Samples
 from optc.compiler import ir
 from optc.compiler.measure.data import Dataset, Source, arrays
-from optc.compiler.measure.evaluate import Run, evaluate, find
+from optc.compiler.measure.evaluate import Run, SliceMeasured, evaluate, find
 from optc.compiler.measure.gate import batch_size
 from optc.compiler.measure.metrics.metric import Metric
 from optc.compiler.measure.statistics import Interval
@@ -39,13 +39,8 @@ class Figure:
     difference: Interval | None = None
 
     def document(self) -> dict[str, Any]:
-        """For JSON, which has no infinity: bounds that are none become null."""
-        document = asdict(self)
-        for name in ("source", "difference"):
-            if document[name]:
-                document[name] = {
-                    k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in document[name].items()
-                }
+        """For JSON, which has no NaN and no infinity: they become null."""
+        document: dict[str, Any] = _finite(asdict(self))
         return document
 
 
@@ -69,7 +64,7 @@ def measure(name: str, samples: Samples, model: ir.Model, file: Path, result: Ru
         None if fidelity else interval(metric, np.concatenate(judged.records)),
         samples.published,
         samples.note,
-        {s.name: s.result if fidelity else s.source for s in measured.slices if result or not fidelity},
+        _of_slices(measured.slices, fidelity) if result or not fidelity else {},
         measured.result if result else None,
         measured.difference if result else None,
     )
@@ -78,6 +73,18 @@ def measure(name: str, samples: Samples, model: ir.Model, file: Path, result: Ru
 def save(samples: Samples, count: int, seed: int, file: Path) -> None:
     """Make samples and write them: inputs, `label` and `slice`, ready for `--data FILE --labels label --slice slice`."""
     np.savez(file, **samples.make(count, seed))  # type: ignore[arg-type]  # the stub takes `allow_pickle` for one of the arrays
+
+
+def _of_slices(slices: Iterable[SliceMeasured], fidelity: bool) -> dict[str, float]:
+    """Without those that have no value, as an area under the curve has none where one class is missing."""
+    values = {s.name: s.result if fidelity else s.source for s in slices}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Judged:

@@ -17,6 +17,8 @@ def interval(metric: Metric, records: Array, seed: int = 0) -> Interval:
     if metric.binary:
         return wilson(int(records.sum()), len(records))
     value, rng = metric.of(records), np.random.default_rng(seed)
+    if math.isnan(value):
+        return Interval(value, math.nan, math.nan, CONFIDENCE, "no number")
     if len(records) < LEAST_SAMPLES:
         return Interval(value, -math.inf, math.inf, CONFIDENCE, "too few samples")
     draws = [metric.of(records[rng.integers(0, len(records), len(records))]) for _ in range(RESAMPLES)]

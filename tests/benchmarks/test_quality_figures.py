@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from benchmarks.quality import SAMPLES, catalogue, directions, figures, kept
+from benchmarks.quality.__main__ import figure
 from benchmarks.quality.interval import interval, wilson
 from benchmarks.quality.samples import Samples
 from optc.compiler import api
@@ -48,10 +50,10 @@ def test_another_metric_has_the_bootstraps_interval() -> None:
 
 @pytest.mark.parametrize("name", MINE)
 def test_every_entry_names_a_model_and_a_metric(name: str) -> None:
-    (samples,) = catalogue.find(name).values()
-    assert samples.model == name
-    assert find(samples.metric).name == samples.metric
-    assert samples.count >= 100
+    for samples in catalogue.find(name).values():
+        assert samples.model == name
+        assert find(samples.metric).name == samples.metric
+        assert samples.count >= 100
 
 
 def test_an_unknown_entry_is_answered_with_the_nearest() -> None:
@@ -97,6 +99,36 @@ def test_fidelity_speaks_of_a_result_alone(lines: Path, ppocr_cls: Path) -> None
     assert alone.source is None and alone.slices == {} and alone.result is None
     beside = figures.measure("ppocr_cls", fidelity, load(ppocr_cls), lines, Reference(load(ppocr_cls)).run)
     assert beside.result == 1.0 and set(beside.slices.values()) == {1.0}
+
+
+def test_what_has_no_value_is_left_out_of_slices_and_null_in_json(lines: Path, ppocr_cls: Path) -> None:
+    """The area under the curve has none where a slice holds one class."""
+    area = Samples("ppocr_cls", "auc", directions.make, 40)
+    found = figures.measure("ppocr_cls", area, load(ppocr_cls), lines)
+    assert found.source is not None and found.source.low > 0.5 and found.slices == {}
+    with np.load(lines) as held:
+        np.savez(lines.with_name("upright.npz"), **{name: held[name][held["label"] == 0] for name in held})
+    nothing = figures.measure("ppocr_cls", area, load(ppocr_cls), lines.with_name("upright.npz")).document()
+    assert nothing["source"]["value"] is None and nothing["source"]["method"] == "no number"
+
+
+def test_a_model_with_a_head_is_measured_and_kept_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "folder", lambda: tmp_path / "kept")
+
+    def swapped(model: onnx.ModelProto) -> onnx.ModelProto:
+        """A head that swaps the classes, so that right becomes wrong."""
+        (output,) = model.graph.output
+        swap = onnx.helper.make_tensor("swap", onnx.TensorProto.INT64, [2], [1, 0])
+        model.graph.initializer.append(swap)
+        model.graph.node.append(onnx.helper.make_node("Gather", [output.name, "swap"], ["swapped"], axis=1))
+        output.name = "swapped"
+        return model
+
+    bare, wrapped = (Samples("ppocr_cls", "top1", directions.make, 40, wrap=wrap) for wrap in (None, swapped))
+    right, wrong = (figure(name, s, tmp_path, None, 0, None, None) for name, s in (("bare", bare), ("head", wrapped)))
+    assert right.source is not None and wrong.source is not None
+    assert wrong.source.value == pytest.approx(1 - right.source.value)
+    assert [p.name for p in tmp_path.glob("*.onnx")] == ["head.onnx"]
 
 
 def test_kept_samples_are_data_for_optc(lines: Path, ppocr_cls: Path) -> None:
