@@ -109,7 +109,7 @@ def view(file: Path, rng: np.random.Generator, whole: bool) -> Array:
     return pixels if whole or rng.random() < 0.5 else pixels[:, ::-1]
 
 
-_VIEWS = "52 photos that name their class, in 16 views each, which the interval takes for independent; published: on 60 photos"
+_VIEWS = "52 photos that name their class, in 16 views each; drawn by photo, the interval is ±.10; published: on 60 photos"
 SAMPLES = (
     Samples("efflite0", "top1", labelled, 832, published=0.617, note=_VIEWS),
     Samples(
