@@ -11,13 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import numpy_helper, version_converter
 
 from benchmarks.quality.samples import Samples
 from benchmarks.recipes import RECIPES
 from optc.compiler.numerics import Array
 
 IMAGE = (3, 224, 224)
+OPSET = 13
+"""The models are of opset 9, in which weights cannot be quantized for each channel."""
+
 _IR_VERSION = 8  # from 4 on, weights need not be inputs too
 _EVALUATION, _CALIBRATION = 0, 1
 
@@ -33,20 +36,21 @@ def calibrate(feed: str, count: int, seed: int) -> dict[str, Array]:
 
 
 def with_random_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose weights are random (always the same), and whose output is what went into a last softmax."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    """A copy whose weights are random (always the same), and whose output is what went into a last softmax, in OPSET."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    if bare.graph.node[-1].op_type == "Softmax":
+        scores = bare.graph.node.pop().input[0]
+        bare.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(scores, onnx.TensorProto.FLOAT, None))
+    made = version_converter.convert_version(bare, OPSET)
     made.ir_version = max(made.ir_version, _IR_VERSION)
     graph, rng = made.graph, np.random.default_rng(0)
     positive, weights = set(_scales(graph)), dict(_weights(graph))
     kept = [n for n in graph.node if not weights.keys() & set(n.output)]
     others = [t for t in graph.initializer if t.name not in weights]
     inputs = [i for i in graph.input if i.name not in weights and i.name not in {t.name for t in others}]
-    outputs = list(graph.output)
-    if kept[-1].op_type == "Softmax":
-        outputs = [onnx.helper.make_tensor_value_info(kept.pop().input[0], onnx.TensorProto.FLOAT, None)]
     drawn = [numpy_helper.from_array(_drawn(rng, shape, name in positive), name) for name, shape in weights.items()]
-    graph.CopyFrom(onnx.helper.make_graph(kept, graph.name, inputs, outputs, [*others, *drawn]))
+    graph.CopyFrom(onnx.helper.make_graph(kept, graph.name, inputs, list(graph.output), [*others, *drawn]))
     return made
 
 

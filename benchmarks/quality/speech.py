@@ -1,9 +1,9 @@
 """Silero VAD: probability of speech in 32 ms of sound, with a state that is carried from one frame to the next.
 
-Sound is made from a seed: syllables of voiced formants with bursts of noise, white noise, and silence, in turns. The model takes
-the syllables for speech. Samples are the frames of one stream with the states that the source model was in, so that each is a row
-of its own; for that the head turns the model's states, which count samples along their second axis, and takes the one sampling
-rate from a rate a row.
+Sound is made from a seed: syllables of voiced formants, silence, and both again in white noise. The model takes the syllables for
+speech. Samples are the frames of one stream with the states that the source model was in, so that each is a row of its own; for
+that the head turns the model's states, which count samples along their second axis, and takes the one sampling rate from a rate
+a row.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ _VOWELS = (
     (570, 840, 2410),
 )  # Hz: Peterson, Barney 1952
 _BANDWIDTHS = (80, 100, 140)
-_TURNS = ("speech", "noise", "speech", "silence")
+KINDS = ("speech", "silence", "speech in noise", "noise")
+"""What a stream is made of, in turns. Without noise as loud as the speech, any model would tell them apart."""
+
+LOUDNESS = 0.1
+"""Deviation of speech and of noise; full scale is 1."""
+
 _EVALUATION, _CALIBRATION = 0, 1
 
 
@@ -54,7 +59,7 @@ def frames(count: int, seed: int) -> dict[str, Array]:
     """The `count` frames of a stream as the source model met them, and label 1 where it is speech: input float32 [count, 576],
     states float32 [count, 2, 128], rates int64 [count]."""
     recorded = _recorded(count, seed, _EVALUATION)
-    return {**recorded, "label": (recorded.pop("slice") == "speech").astype(np.int64)}
+    return recorded | {"label": np.isin(recorded.pop("slice"), ("speech", "speech in noise")).astype(np.int64)}
 
 
 def states(count: int, seed: int) -> dict[str, Array]:
@@ -75,8 +80,9 @@ def stream(count: int, seed: int, part: int = _EVALUATION) -> tuple[Array, Array
     sounds: list[Array] = [np.zeros(CONTEXT)]
     kinds: list[str] = []
     while len(kinds) < length:
-        kind, size = _TURNS[(len(sounds) - 1) % len(_TURNS)], int(RATE * rng.uniform(0.5, 2.0))
-        sounds.append({"speech": _speech, "noise": _noise, "silence": _silence}[kind](rng, size))
+        kind, size = KINDS[(len(sounds) - 1) % len(KINDS)], int(RATE * rng.uniform(0.5, 2.0))
+        voiced = _speech(rng, size) if "speech" in kind else np.zeros(size)
+        sounds.append(LOUDNESS * (voiced + rng.standard_normal(size) * ("noise" in kind)))
         kinds += [kind] * size
     sound = np.concatenate(sounds).astype(np.float32)
     framed = np.stack([sound[i * HOP : i * HOP + HOP + CONTEXT] for i in range(count)])
@@ -142,16 +148,8 @@ def _recorded(count: int, seed: int, part: int) -> dict[str, Array]:
     }
 
 
-def _noise(rng: np.random.Generator, size: int) -> Array:
-    return 0.02 * rng.standard_normal(size)
-
-
-def _silence(rng: np.random.Generator, size: int) -> Array:
-    return np.zeros(size)
-
-
 def _speech(rng: np.random.Generator, size: int) -> Array:
-    """Syllables of 120 to 250 ms: harmonics of a gliding voice, shaped by a vowel's formants, each begun by a burst of noise."""
+    """Syllables of 120 to 250 ms: harmonics of a gliding voice with a vowel's formants, each begun by noise. Deviation 1."""
     time = np.arange(size) / RATE
     glide, start = rng.uniform(0.3, 0.8), rng.uniform(0, 2 * math.pi)
     pitch = rng.uniform(90, 220) * np.exp(0.15 * np.sin(2 * math.pi * glide * time + start))
@@ -170,10 +168,12 @@ def _speech(rng: np.random.Generator, size: int) -> Array:
         sound[at:end] = voiced * np.sqrt(np.hanning(end - at))
         sound[at : at + burst] += 0.3 * rng.standard_normal(burst) * np.hanning(burst)
         at = end
-    return np.asarray(0.1 * sound / sound.std())
+    return np.asarray(sound / sound.std())
 
 
 SAMPLES = (
-    Samples("silero_vad", "auc", frames, 900, output="output", note="syllables beside noise and silence, made", wrap=by_row),
-    Samples("silero_vad", "relative-l2", states, 900, output="states_next", note="the state after a frame", wrap=by_row),
+    Samples(
+        "silero_vad", "auc", frames, 900, output="output", note="synthetic syllables, half of them in noise of 0 dB", wrap=by_row
+    ),
+    Samples("silero_vad", "relative-l2", states, 900, output="states_next", note="the state after each frame", wrap=by_row),
 )
