@@ -78,10 +78,10 @@ def runs(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with a head: the best of every five neighbouring bins, float32 [frames, 364]; run r holds bins r - 4 to r."""
     return with_head(
         model,
-        after=f"""best (float[N, {BINS}] salience) => (float[N, {BINS + RUN - 1}] runs) <int64[1] channel = {{1}}> {{
-            row = Unsqueeze(salience, channel)
-            pooled = MaxPool<kernel_shape = [{RUN}], pads = [{RUN - 1}, {RUN - 1}]>(row)
-            runs = Squeeze(pooled, channel)
+        after=f"""best (float[N, {BINS}] salience) => (float[N, {BINS + RUN - 1}] runs) <int64[2] image = {{1, 2}}> {{
+            row = Unsqueeze(salience, image)
+            pooled = MaxPool<kernel_shape = [1, {RUN}], pads = [0, {RUN - 1}, 0, {RUN - 1}]>(row)
+            runs = Squeeze(pooled, image)
         }}""",
     )
 
