@@ -93,6 +93,7 @@ def check(
     limit: measure.Limit = None,
     seed: measure.Seed = None,
     recipe: measure.RecipeData = None,
+    allow_code: measure.AllowCode = False,
     json: Json = False,
 ) -> None:
     """Compare two models, or a bundle with its source, on the same inputs; also verify a bundle's files.
@@ -102,7 +103,7 @@ def check(
     from optc.compiler import api
     from optc.compiler.numerics import Numerics
 
-    source = measure.source(data, recipe, labels, batch, limit, seed, slice=slice)
+    source = measure.source(data, recipe, labels, batch, limit, seed, slice=slice, allow_code=allow_code)
     if metric or max_drop or max_slice_drop:
         measure.report(before, after, source, metric or [], max_drop or [], output, json, max_slice_drop or [])
         return
