@@ -55,7 +55,9 @@ class Lines:
 
     def _kind(self, value: Any) -> type:
         """float, int, str, list, or NoneType and others, which are no values."""
-        return int if isinstance(value, bool) else type(value)
+        if isinstance(value, int):  # also a bool
+            return int if value.bit_length() < 64 else object
+        return type(value)
 
     def _wider(self, name: str, old: type | None, new: type) -> type:
         """What a column holds that has held one kind of value and now holds another."""
@@ -112,7 +114,7 @@ class Json(Lines):
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"not JSON: {error}", place=f"{self.place}, line {number}") from error
             if not isinstance(row, dict):
                 raise UserError("not a JSON object", place=f"{self.place}, line {number}", hint='{"text": "...", "label": 0}')
@@ -136,13 +138,15 @@ class Csv(Lines):
             yield dict(zip(names, cells, strict=True))
 
     def _kind(self, value: str) -> type:
-        for kind in (int, float):
-            try:
-                kind(value)
-            except ValueError:
-                continue
-            return kind
-        return str
+        try:
+            return int if int(value).bit_length() < 64 else float
+        except ValueError:
+            pass
+        try:
+            float(value)
+        except ValueError:
+            return str
+        return float
 
     def _wider(self, name: str, old: type | None, new: type) -> type:
         order = (int, float, str)

@@ -57,7 +57,8 @@ class Arrow:
         self.rows = sum(piece.num_rows for piece in self._pieces())
 
     def read(self, names: Sequence[str], rows: NDArray[np.int64]) -> Iterator[Held]:
-        yield from _picked((p.select(list(names)) for p in self._pieces()), names, rows, 0, self.place)
+        with _readable(self._file):
+            yield from _picked((p.select(list(names)) for p in self._pieces()), names, rows, 0, self.place)
 
     def _open(self) -> Any:
         """A reader through which nothing has been read yet."""
@@ -77,11 +78,12 @@ class Arrow:
             for i in range(opened.num_record_batches):
                 allocated = arrow.total_allocated_bytes()
                 batch = opened.get_batch(i)
-                unpacked = arrow.total_allocated_bytes() - allocated > batch.nbytes // 2  # decompressed: no part of the mapping
-                step = _step(batch.nbytes, batch.num_rows)
+                size = batch.get_total_buffer_size()  # nbytes would follow offsets that nobody has checked
+                unpacked = arrow.total_allocated_bytes() - allocated > size // 2  # decompressed: no part of the mapping
+                step = _step(size, batch.num_rows)
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)
-                    through += batch.nbytes * step // batch.num_rows
+                    through += size * step // batch.num_rows
                     if through > _MAPPED and not unpacked:  # pages read through an old mapping no longer count as memory
                         opened, through = self._open(), 0
                         batch = opened.get_batch(i)
@@ -90,7 +92,7 @@ class Arrow:
 
 
 def _slices(batch: Any) -> Iterator[Any]:
-    step = _step(batch.nbytes, batch.num_rows)
+    step = _step(batch.get_total_buffer_size(), batch.num_rows)
     for start in range(0, batch.num_rows, step):
         yield batch.slice(start, step)
 
@@ -100,6 +102,7 @@ def _picked(pieces: Any, names: Sequence[str], rows: NDArray[np.int64], start: i
     for piece in pieces:
         chosen = within(rows, start, piece.num_rows)
         if chosen.size:
+            piece.validate(full=True)  # offsets and text come from the file as they are
             taken = piece if len(chosen) == piece.num_rows else piece.take(_pyarrow("pyarrow").array(chosen))
             yield {name: _array(name, taken.column(name), chosen + start, place) for name in names}
         start += piece.num_rows

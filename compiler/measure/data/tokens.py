@@ -31,7 +31,8 @@ class Tokens:
         self._inputs = {field: (v.name or "", v) for field, v in named.items()}
         for field, value in named.items():
             kinds = "iu" if field != "attention_mask" else "iufb"
-            whole = value.dtype is not None and value.dtype.numpy().kind in kinds
+            dtype = value.dtype.numpy() if value.dtype is not None else np.dtype(object)
+            whole = dtype.kind in kinds and (field != "input_ids" or dtype.itemsize >= 4)
             if field not in _FIELDS or not whole or (value.shape is not None and len(value.shape) != 2):
                 told = f"text feeds {', '.join(_FIELDS)}, whole numbers of shape [samples, length]"
                 own = f"{value.dtype}{value.shape}"

@@ -94,7 +94,7 @@ class Called:
             yield
         except UserError:
             raise
-        except Exception as error:  # whatever the user's own code raises is for its author, not a bug of ours
+        except (Exception, SystemExit) as error:  # whatever the user's own code raises is for its author, no bug of ours
             hint = "the exception is of your code"
             raise UserError(f"'{self.place}' raised {type(error).__name__}: {error}", place=self.place, hint=hint) from error
         finally:

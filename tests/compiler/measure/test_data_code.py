@@ -44,6 +44,7 @@ def raises(): raise KeyError("gone")
 def raises_later():
     yield {"x": X}
     raise RuntimeError("no more")
+def exits(): raise SystemExit(0)
 def nothing(): return []
 def no_iterable(): return 3
 def no_dict(): return [X]
@@ -125,6 +126,7 @@ def test_a_recipe_names_code_and_cannot_allow_it(folder: Path) -> None:
     [
         ("raises", ["'mydata:raises' raised KeyError: 'gone'"]),
         ("raises_later", ["RuntimeError: no more"]),
+        ("exits", ["SystemExit"]),
         ("absent", ["AttributeError", "absent"]),
         ("value", ["TypeError", "not callable"]),
         ("no_iterable", ["TypeError", "not iterable"]),

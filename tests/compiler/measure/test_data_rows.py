@@ -182,16 +182,19 @@ def test_columns_that_do_not_fit(columns: dict[str, Any], options: dict[str, str
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_damaged_files_are_read_or_refused(write: Writer, tmp_path: Path) -> None:
-    file = write(tmp_path / "d", table(x=flat(X), label=LABELS))
+    nested = pa.array(X.tolist(), pa.list_(pa.list_(pa.float32())))
+    file = write(tmp_path / "d", table(x=nested, label=LABELS, kind=NAMES))
     whole, rng, refused = file.read_bytes(), np.random.default_rng(0), 0
-    for _ in range(60):
-        damaged = bytearray(whole[: rng.integers(len(whole))])
+    for i in range(120):
+        damaged = bytearray(whole[: rng.integers(len(whole))] if i % 2 else whole)
+        for at in rng.integers(0, max(1, len(damaged)), 3 * (i % 2 == 0)):
+            damaged[at] = rng.integers(256)
         file.write_bytes(damaged)
         try:
-            list(Dataset(Source(file, labels="label"), model(), 4))
+            list(Dataset(Source(file, labels="label", slice="kind"), model(), 4))
         except UserError as error:
             refused += "d." in error.place
-    assert refused > 50
+    assert refused > 60
 
 
 def test_without_the_library_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

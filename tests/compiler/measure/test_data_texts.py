@@ -144,6 +144,7 @@ def test_another_tokenizer_is_another_digest(tokenizer: str, tmp_path: Path) -> 
         ("d.jsonl", '["good"]\n', ["not a JSON object", "line 1"]),
         ("d.jsonl", '{"text": "good"}\n{"tex": "bad"}\n', ["column 'text' has no value", "row 1"]),
         ("d.jsonl", '{"text": "good"}\n{"text": 3}\n', ["holds a whole number here, text before", "row 1"]),
+        ("d.jsonl", f'{{"text": {2**64}}}\n', ["column 'text' holds no array", "row 0"]),
         ("d.jsonl", '{"text": {}}\n', ["column 'text' holds no array", "row 0"]),
     ],
 )
