@@ -140,7 +140,7 @@ def check_array(value: ir.Value, dtype: np.dtype[Any], shape: tuple[int, ...], p
     name, wanted = value.name, value.dtype.numpy() if value.dtype is not None else None
     if wanted is not None and dtype != wanted and not (wanted.kind == "O" and dtype.kind == "U"):
         held, taken = ("text" if kind.kind in "OU" else str(kind) for kind in (dtype, wanted))
-        raise UserError(f"array '{name}' is {held}, the input is {taken}", place=place)
+        raise UserError(f"array '{name}' is {held}, the input is {taken}", place=place, hint=f"save it as {taken}")
     if value.shape is None:
         return
     dims = list(zip(value.shape, shape, strict=False))
