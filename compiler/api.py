@@ -146,7 +146,8 @@ def compile(
     kept = Path(decisions) if decisions is not None else None
     files = tuple(map(Path, reports))
     job = bundling.Job(Path(model), Path(output), asked, kept, keep_onnx, options or runner.Options(), tell, files)
-    return CompileResult(**bundling.run(job, cache))
+    keyed = asked.data is None or not asked.data.code  # what code gives has no file whose digest could be a key
+    return CompileResult(**bundling.run(job, cache and keyed))
 
 
 def optimize(

@@ -87,7 +87,7 @@ def _key_parts(job: Job, digest: str) -> dict[str, str]:
         "source": digest,
         "recipe": recipe.to_toml(),
         "machine": json.dumps(asdict(recipe.target.capabilities()), default=sorted),  # sets have no order of their own
-        "data": sources.data_digest(recipe.data.path) if recipe.data else "",
+        "data": sources.data_digest(*recipe.data.files) if recipe.data else "",
         "decisions": sources.data_digest(job.decisions) if job.decisions else "",
         "keep-onnx": str(job.keep_onnx),
         "check": job.options.check,

@@ -33,11 +33,11 @@ def size(model: Path) -> int:
     return sum(f.stat().st_size for f in files(model))
 
 
-def data_digest(data: Path) -> str:
-    """SHA-256 over the files of the data and, in a folder, their names."""
+def data_digest(data: Path, *more: Path) -> str:
+    """SHA-256 over the files of the data and, in a folder, their names; `more` are files that samples are made with."""
     files = sorted(f for f in data.rglob("*") if f.is_file()) if data.is_dir() else [data]
     names = "\n".join(f.relative_to(data).as_posix() for f in files)
-    return hashlib.sha256(f"{names}\n{_sha256(files)}".encode()).hexdigest()
+    return hashlib.sha256(f"{names}\n{_sha256([*files, *more])}".encode()).hexdigest()
 
 
 def code_digest(classes: Iterable[type]) -> str:

@@ -12,7 +12,7 @@ SAMPLES = {
     "efflite0": "benchmarks.quality.photos:SAMPLES",
     "minilm_l6": "benchmarks.quality.sentences:SAMPLES",
     "crepe_tiny": "benchmarks.quality.pitch:SAMPLES",
-    "g2p_encoder": "benchmarks.quality.phonemes:SAMPLES",
+    "g2p": "benchmarks.quality.phonemes:SAMPLES",
     "silero_vad": "benchmarks.quality.speech:SAMPLES",
     "light": "benchmarks.quality.light:SAMPLES",
 }

@@ -102,6 +102,7 @@ def check(
     limit: measure.Limit = None,
     seed: measure.Seed = None,
     recipe: measure.RecipeData = None,
+    allow_code: measure.AllowCode = False,
     json: Json = False,
 ) -> None:
     """Compare two models, or a bundle with its source, on the same inputs; also verify a bundle's files.
@@ -112,7 +113,7 @@ def check(
     from optc.compiler import api
     from optc.compiler.numerics import Numerics
 
-    source = measure.source(data, recipe, labels, batch, limit, seed, slice=slice)
+    source = measure.source(data, recipe, labels, batch, limit, seed, slice=slice, allow_code=allow_code)
     if passes is not None and not value_by_value:
         raise UserError("--passes goes with --values", hint=f"optc check {before} --values --passes '{passes}'")
     if value_by_value and (metric or max_drop or max_slice_drop or output):

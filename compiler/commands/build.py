@@ -53,6 +53,7 @@ def compile_(
     batch: measure.Batch = None,
     limit: measure.Limit = None,
     seed: measure.Seed = None,
+    allow_code: measure.AllowCode = False,
     metric: measure.Metrics = None,
     max_drop: measure.MaxDrop = None,
     max_slice_drop: measure.MaxSliceDrop = None,
@@ -120,7 +121,7 @@ def compile_(
             passes=passes,
             recipe=recipe,
             shapes=api.parse_shapes(shape),
-            data=measure.source(data, recipe, labels, batch, limit, seed, optional=True, slice=slice),
+            data=measure.source(data, recipe, labels, batch, limit, seed, optional=True, slice=slice, allow_code=allow_code),
             budgets=_budgets(
                 recipe,
                 metrics=metric,

@@ -31,7 +31,8 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Samples to check on: a file (.npz, .npy, .safetensors), or a folder of them or of images. Generated if absent.",
+        help="Samples to check on: a file or a folder of arrays (.npz, .npy, .safetensors), rows (.parquet, .arrow) or texts "
+        "(.jsonl, .csv, .txt), a folder of images or .wav sounds, or module:callable. Generated if absent.",
         show_default=False,
     ),
 ]

@@ -89,6 +89,9 @@ Limit = Annotated[
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="Draw them by this seed.", show_default="0", rich_help_panel=PANEL)
 ]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Let --data module:callable run, if you trust it.", rich_help_panel=PANEL)
+]
 RecipeData = Annotated[
     Path | None,
     typer.Option(
@@ -106,6 +109,7 @@ def source(
     seed: int | None,
     optional: bool = False,
     slice: str = "",
+    allow_code: bool = False,
 ) -> Source | None:
     """The data that options name, over those of a recipe; None where neither names any (an error unless `optional`)."""
     from optc.compiler.measure.data import Source
@@ -115,10 +119,12 @@ def source(
     if recipe is not None and base is None and data is None and not optional:
         raise UserError("the recipe names no data", place=str(recipe), hint='[data] with path = "samples.npz"')
     given = {"labels": labels or None, "slice": slice or None, "batch": batch, "limit": limit, "seed": seed, "path": data}
+    given["allow_code"] = allow_code or None  # of the command alone: a recipe has no such option
     chosen = {name: value for name, value in given.items() if value is not None}
     if base is None and data is None:
         if chosen:
-            raise UserError(f"--{next(iter(chosen))} speaks of data, there are none", hint="--data FILE, or --recipe")
+            option = next(iter(chosen)).replace("_", "-")
+            raise UserError(f"--{option} speaks of data, there are none", hint="--data FILE, or --recipe")
         return None
     return replace(base, **chosen) if base is not None else Source(**chosen)  # type: ignore[arg-type]
 

@@ -30,13 +30,14 @@ def sensitivity(
     limit: measure.Limit = None,
     seed: measure.Seed = None,
     recipe: measure.RecipeData = None,
+    allow_code: measure.AllowCode = False,
     json: Json = False,
 ) -> None:
     """Let a lossy pass change one layer alone, each in turn, and say what it does to the outputs and to a metric."""
     from optc.compiler import api
     from optc.compiler.measure import record
 
-    source = measure.source(data, recipe, labels, batch, limit, seed)
+    source = measure.source(data, recipe, labels, batch, limit, seed, allow_code=allow_code)
     swept = api.sensitivity(model, passes, api.parse_shapes(shape), source, metric, metric_output)
     rows = [record.layer(layer) for layer in swept.layers]
     document = {"pass": swept.text, "samples": swept.samples, "metric": metric, "layers": rows}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optc.compiler import ir
-from optc.compiler.diagnostics import UserError, nearest
+from optc.compiler.diagnostics import UserError
+from optc.compiler.measure.data import labelled
 from optc.compiler.measure.data.part import Batch, Seen, check_array
 from optc.compiler.measure.data.source import Source
 from optc.compiler.numerics import Array
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-LABELS = "labels.csv"
 
 
 class Images:
@@ -30,21 +29,8 @@ class Images:
             several = ", ".join(v.name or "" for v in model.graph.inputs)
             raise UserError(f"images feed one input, the model has {several}", place=str(source.path), hint="prepare .npz files")
         self._input, self._source, self.place = model.graph.inputs[0], source, str(source.path)
-        names: list[str]  # of the classes
-        listed = source.path / LABELS
-        if listed.is_file():
-            self._files, names = _listed(listed, source.labels or "label")
-            slices = _listed(listed, source.slice)[1] if source.slice else []
-        else:
-            self._files = sorted(p for p in source.path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            slices = names = [p.relative_to(source.path).parts[0] for p in self._files if p.parent != source.path]
-            if source.slice and (source.slice != "class" or not names):
-                hint = "`class`, where each has a folder; or a column of labels.csv"
-                raise UserError(f"images have no slices '{source.slice}'", place=self.place, hint=hint)
-        if names and len(names) != len(self._files):
-            raise UserError("some images lie in class folders, some beside them", place=self.place)
-        self._labels = _numbers(names) if names else None
-        self._slices = np.array(slices, str) if source.slice else None
+        found = labelled.find(source, SUFFIXES, "images")
+        self._files, self._labels, self._slices = found.files, found.labels, found.slices
         self.rows = len(self._files)
 
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
@@ -108,30 +94,6 @@ def _target(size: tuple[int, int], resize: tuple[int, ...]) -> tuple[int, int]:
     width, height = size
     shorter = min(width, height)
     return max(1, round(width * resize[0] / shorter)), max(1, round(height * resize[0] / shorter))
-
-
-def _listed(file: Path, column: str) -> tuple[list[Path], list[str]]:
-    """The rows of labels.csv: a column `file`, and one of labels."""
-    try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"not a table: {error}", place=str(file)) from error
-    for name in ("file", column):
-        if not rows or rows[0].get(name) is None:
-            raise UserError(f"no column '{name}'", place=str(file), hint=nearest(name, rows[0] if rows else ()))
-    files = [file.parent / row["file"] for row in rows]
-    missing = next((f for f in files if not f.is_file()), None)
-    if missing is not None:
-        raise UserError(f"lists '{missing.name}', which is not there", place=str(file))
-    return files, [row[column] or "" for row in rows]
-
-
-def _numbers(names: list[str]) -> Array:
-    """Labels as numbers: as they are where all are numbers, else their place among the sorted names."""
-    if all(n.lstrip("-").isdecimal() for n in names):
-        return np.array(names, np.int64)
-    return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
 @contextmanager

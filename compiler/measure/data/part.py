@@ -59,7 +59,7 @@ class Seen:
 
     def array(self, array: Array) -> None:
         if array.dtype.kind in "OU":
-            self.note("\0".join(map(str, array.ravel())).encode())
+            self.note("".join(f"{text}\0" for text in array.ravel()).encode())
         else:
             self.note(np.ascontiguousarray(array).view(np.uint8).data if array.ndim else array.tobytes())
 
@@ -139,7 +139,8 @@ def check_array(value: ir.Value, dtype: np.dtype[Any], shape: tuple[int, ...], p
     """Raise UserError unless an array can be this input. The first `skip` axes count samples and may have any size."""
     name, wanted = value.name, value.dtype.numpy() if value.dtype is not None else None
     if wanted is not None and dtype != wanted and not (wanted.kind == "O" and dtype.kind == "U"):
-        raise UserError(f"array '{name}' is {dtype}, the input is {wanted}", place=place)
+        held, taken = ("text" if kind.kind in "OU" else str(kind) for kind in (dtype, wanted))
+        raise UserError(f"array '{name}' is {held}, the input is {taken}", place=place, hint=f"save it as {taken}")
     if value.shape is None:
         return
     dims = list(zip(value.shape, shape, strict=False))

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from optc.compiler import options
 from optc.compiler.diagnostics import UserError
 
+_CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where data lie, which of them are used, and how images become arrays.
+    """Where data lie, which of them are used, and how images, texts and sounds become arrays.
 
-    `path` is an .npz, .npy or .safetensors file, a folder of them, or a folder of images (a subfolder a class, or labels.csv).
-    `labels` names the array (or the column of labels.csv) that is no input but the truth, `slice` the one that tells kinds of
-    samples apart, each of them judged (it may be the labels; of class folders: `class`). `batch` declares that the leading
-    axis of every array counts samples, fed that many at a time; 0: a file is one feed. `limit` samples are drawn by `seed`.
+    `path` is a file of arrays (.npz, .npy, .safetensors), of rows (.parquet, .arrow, .feather) or of texts (.txt, .jsonl, .csv,
+    .tsv), a folder of these, a folder of images or of sounds (.wav; a subfolder a class, or labels.csv), or `module:callable`.
+    `labels` names the array (or column) that is no input but the truth, `slice` the one that tells kinds of samples apart, each
+    of them judged (it may be the labels; of class folders: `class`). `batch` declares that the leading axis of every array
+    counts samples, fed that many at a time; 0: a file is one feed. `limit` samples are drawn by `seed`.
 
     Images: converted to `channels`, resized (one number: the shorter side; two: height, width; bilinear), cropped at the centre,
     then `(x * scale - mean) / std`, in `layout`. They are taken as they are stored: EXIF does not turn them.
+
+    Texts: column `text` becomes token numbers by the file `tokenizer` (a tokenizer.json), cut to `max_length` tokens (0: as the
+    tokenizer says). Sounds: resampled to `rate` Hz (0: taken as they are), cut into samples of `frame` values that begin `hop`
+    values apart (0: no overlap; frame 0: a file is a sample).
+
+    `allow_code` lets a callable run. It is no part of the table, nor of what makes two sources equal: a recipe, which may come
+    from anywhere, does not run code by itself.
     """
 
     path: Path
@@ -37,6 +48,13 @@ class Source:
     scale: float = 1 / 255
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     channels: Literal["RGB", "BGR", "L"] = "RGB"
+    tokenizer: str = ""
+    text: str = "text"
+    max_length: int = 0
+    rate: int = 0
+    frame: int = 0
+    hop: int = 0
+    allow_code: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         bands = 1 if self.channels == "L" else 3
@@ -48,10 +66,22 @@ class Source:
                 raise ValueError(f"{name} needs one or two positive sizes, found {list(getattr(self, name))}")
         if 0 in self.std:
             raise ValueError("std must not be 0")
-        for name, least in (("batch", 0), ("limit", 1), ("seed", 0)):
+        for name, least in (("batch", 0), ("limit", 1), ("seed", 0), ("max_length", 0), ("rate", 0), ("frame", 0), ("hop", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"{name} is {value}, expected {least} or more")
+                raise ValueError(f"{name.replace('_', '-')} is {value}, expected {least} or more")
+        if self.hop and not self.frame:
+            raise ValueError("hop says where frames begin, there is no frame")
+
+    @property
+    def code(self) -> bool:
+        """Whether `path` is the name of a callable, `module:callable`, and no file."""
+        return _CALLABLE.fullmatch(str(self.path)) is not None and not self.path.exists()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files and folders that the samples are made of."""
+        return (self.path, Path(self.tokenizer)) if self.tokenizer else (self.path,)
 
     @staticmethod
     def from_table(table: Any, place: str) -> Source:
@@ -60,8 +90,12 @@ class Source:
             return Source(Path(table))
         if not isinstance(table, Mapping):
             raise UserError("data is a path or a table", place=place, hint='data = "samples.npz"')
+        if "allow-code" in table:
+            raise UserError("a recipe does not allow code to run", place=place, hint="whoever uses it may: --allow-code")
         return options.construct(Source, table, place="[data]")
 
     def table(self) -> str | dict[str, Any]:
         """What `from_table` reads back."""
-        return str(self.path) if self == Source(self.path) else options.values(self)
+        if self == Source(self.path):
+            return str(self.path)
+        return {name: value for name, value in options.values(self).items() if name != "allow-code"}
