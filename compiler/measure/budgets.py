@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -55,8 +55,16 @@ class Budget:
         return self.slice or self
 
 
-def check_enough(metric: Metric, budget: Budget, samples: int) -> None:
-    """Raise UserError where even a result without any change would not be surely within budget on so few samples."""
+def check_enough(metric: Metric, budget: Budget, samples: int, slices: Mapping[str, int] | None = None) -> None:
+    """Raise UserError where even a result without any change would not be surely within budget on so few samples, on all of them
+    or on those of a slice."""
+    _check(metric, budget, samples, f"--max-drop {metric.name}", "")
+    option = "--max-drop" if budget.slice is None else "--max-slice-drop"
+    for name, count in sorted((slices or {}).items(), key=lambda s: s[1])[:1]:  # the smallest needs most
+        _check(metric, budget.of_slices(), count, f"{option} {metric.name}", f" of slice '{name}'")
+
+
+def _check(metric: Metric, budget: Budget, samples: int, option: str, of: str) -> None:
     if metric.observed:
         return
     reach = 1.0 if metric.binary else metric.reach
@@ -66,12 +74,13 @@ def check_enough(metric: Metric, budget: Budget, samples: int) -> None:
         limit, z2 = budget.limit(metric, 0.0), NormalDist().inv_cdf(0.5 + statistics.CONFIDENCE / 2) ** 2
         if limit == 0:
             said = f"no number of samples makes sure that {metric.name} is not worse at all"
-            raise UserError(said, place=f"--max-drop {metric.name}=0", hint="allow a little: 0.1%")
+            raise UserError(said, place=f"{option}=0", hint="allow a little: 0.1%")
         needed = max(needed, math.ceil(z2 * (reach - limit) / limit))
     if samples < needed:
         amount = f"{budget.amount:g}{'%' if budget.percent else ''}"
-        said = f"{samples} samples are too few for a budget of {amount}, even where none changes: {needed} would do"
-        raise UserError(said, place=f"--max-drop {metric.name}={amount}", hint="give more samples, or a larger budget")
+        said = f"{samples} samples{of} are too few for a budget of {amount}, even where none changes: {needed} would do"
+        hint = "give more samples, or a larger budget" + (" for slices (--max-slice-drop)" if of else "")
+        raise UserError(said, place=f"{option}={amount}", hint=hint)
 
 
 def _by_name(texts: Iterable[str], option: str) -> dict[str, Budget]:

@@ -127,7 +127,7 @@ def evaluate_all(
     chosen = [find(name) for name in dict.fromkeys([*metrics, *budgets])]
     for metric in chosen:
         if metric.name in budgets:
-            check_enough(metric, budgets[metric.name], data.samples)
+            check_enough(metric, budgets[metric.name], data.samples, data.seen.slices)
     slices: list[Array] = []
     mine: dict[str, list[Array]] = {m.name: [] for m in chosen}
     found = {name: _Found(Worst(), {m.name: [] for m in chosen}) for name in results}

@@ -66,7 +66,7 @@ class Gate:
                 evaluate.find(name)
             stream, few = streams(model, data, seed)
             for name, budget in budgets.items():
-                evaluate.check_enough(evaluate.find(name), budget, stream.samples)
+                evaluate.check_enough(evaluate.find(name), budget, stream.samples, stream.seen.slices)
             evaluate.check_fit(Reference(model).run, stream, [*limits.metrics, *budgets], limits.output or None)
         return Gate(Reference(model).run, stream, limits, costs, few)
 

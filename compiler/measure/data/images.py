@@ -60,6 +60,7 @@ class Images:
             seen.labels(self._labels[rows], self.place)
         if self._slices is not None:
             seen.array(self._slices[rows])
+            seen.count(self._slices[rows])
         next(self.batches(rows[:1], 1))
 
     def _image(self, file: Path) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -37,6 +38,7 @@ class Seen:
         self.low: float | None = None
         self.high: float | None = None
         self.whole = True  # all labels are integers
+        self.slices: Counter[str] = Counter()  # samples of each
 
     @property
     def digest(self) -> str:
@@ -56,6 +58,10 @@ class Seen:
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
         self.whole = self.whole and labels.dtype.kind in "biu"
+
+    def count(self, slices: Array) -> None:
+        """The slices that samples belong to."""
+        self.slices.update(np.atleast_1d(slices).astype(str).tolist())
 
     def array(self, array: Array) -> None:
         if array.dtype.kind in "OU":
@@ -122,6 +128,8 @@ class Arrays:
             for start in range(0, len(rows), step):
                 array = remapped(array)
                 part = np.asarray(array[rows[start : start + step]] if self._batched else array)
+                if name == self._slice:
+                    seen.count(part)
                 if name == self._labels:
                     seen.labels(part, self.place)
                     continue

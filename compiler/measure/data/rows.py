@@ -65,6 +65,8 @@ class Rows:
             batch = self._batch(held, numbers)
             if batch.labels is not None:
                 seen.labels(batch.labels, self.place)
+            if batch.slices is not None:
+                seen.count(batch.slices)
             for name, column in columns.items():
                 array = held[name]
                 kind = f"{name} {array.dtype} {array.shape[1:]}"

@@ -84,6 +84,7 @@ class Sounds:
             seen.labels(self._labels[owners], self.place)
         if self._slices is not None:
             seen.array(self._slices[owners])
+            seen.count(self._slices[owners])
         next(self.batches(rows[:1], 1))
 
     def _samples(self, file: Path) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 from optc.compiler import api, load
 from optc.compiler.cli import main
+from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.limits import Limits
@@ -94,3 +95,13 @@ def test_the_command_says_which_budgets_are_held(tmp_path: Path, data: Source, c
     assert done.value.code == 0
     out = capsys.readouterr().out
     assert "max-drop top1 0.05: held, " in out and "max-size 1e+06 bytes: held, " in out
+
+
+def test_a_slice_with_too_few_samples_for_its_budget_is_said_before_any_work(tmp_path: Path, data: Source) -> None:
+    limits = Limits(max_drop=("top1=5%",), max_slice_drop=("top1=5%",))
+    recipe = Recipe(pipeline=Pipeline((RuinClass(),)), target=Target.parse("cpu"), data=replace(data, slice="y"), budgets=limits)
+    told: list[str] = []
+    with pytest.raises(UserError, match=r"\d+ samples of slice '\d' are too few for a budget of 5%.*: 73 would do") as refused:
+        api.compile(MODEL, tmp_path / "a.optc", recipe=recipe, cache=False, tell=told.append)
+    assert refused.value.place == "--max-slice-drop top1=5%"
+    assert told == ["reading the model", "looking through the data"]
