@@ -80,7 +80,7 @@ def test_the_gate_on_slices_catches_it_and_goes_on_with_the_next_pass(tmp_path: 
 
 def test_check_says_which_slice_was_ruined(tmp_path: Path, data: Source) -> None:
     steps(tmp_path / "a.optc", data, RuinClass())
-    found = api.measure(MODEL, tmp_path / "a.optc", replace(data, slice="y"), ["top1"], ["top1=5%"])
+    found = api.measure(MODEL, tmp_path / "a.optc", replace(data, slice="y"), ["top1"], ["top1=5%"], max_slice_drop=["top1=70%"])
     assert not found.holds
     worst = found.measured[0].worst
     assert worst is not None and worst.name == "0" and worst.result == 0.0 and worst.source == 1.0
