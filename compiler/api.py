@@ -31,7 +31,7 @@ from optc.compiler.measure import data as samples
 from optc.compiler.measure import evaluate
 from optc.compiler.measure import sweep as sweeping
 from optc.compiler.measure.evaluate import Budget, Evaluation, Run
-from optc.compiler.measure.gate import batch_size
+from optc.compiler.measure.gate import streams
 from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
@@ -258,7 +258,7 @@ def compare_models(before: Path, after: Path, data: Path | samples.Source | None
 def measure(
     before: Path,
     after: Path,
-    data: samples.Source,
+    data: samples.Source | None,
     metrics: Sequence[str] = (),
     max_drop: Sequence[str] = (),
     output: str | None = None,
@@ -272,7 +272,7 @@ def measure(
     for name in (*metrics, *budgets):
         evaluate.find(name)
     source = load.load(before)
-    streamed = samples.Dataset(data, source, batch_size(data, source))
+    streamed, _ = streams(source, data)
     run = _runner(source, before, after)
     return evaluate.evaluate(Reference(source).run, run, streamed, metrics, budgets, output)
 

@@ -14,7 +14,8 @@ import pytest
 from optc.compiler.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+DOCUMENTS = ("README.md", "docs/measuring.md")
+BLOCKS = [b for name in DOCUMENTS for b in re.findall(r"```(\w+)\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)]
 
 
 def blocks(language: str) -> list[str]:

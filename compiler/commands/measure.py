@@ -143,13 +143,11 @@ def report(
     from optc.compiler import api
     from optc.compiler.measure.gate import why
 
-    if data is None:
-        raise UserError("metrics need data", place="--metric", hint="--data FILE, or --recipe with a [data] table")
     found = api.measure(before, after, data, metrics, max_drop, output, max_slice_drop)
     if json:
         emit(found.document())
     else:
-        _print(found)
+        _print(found, generated=data is None)
     if found.holds:
         return
     broken = [m for m in found.measured if m.decision not in (None, "keep")]
@@ -166,7 +164,7 @@ def _slice(m: Measured, part: SliceMeasured) -> list[str]:
     return [f"  worst slice: {part.name} ({part.samples})", *row, limit, VERDICTS.get(part.decision or "", part.decision or "")]
 
 
-def _print(found: Evaluation) -> None:
+def _print(found: Evaluation, generated: bool) -> None:
     rows = []
     for m in found.measured:
         d = m.difference
@@ -177,4 +175,5 @@ def _print(found: Evaluation) -> None:
         )
         rows += [_slice(m, m.worst)] if m.worst is not None else []
     table("", ["metric", "source", "result", "difference, 95 % interval", "budget", ""], rows)
-    print(f"{found.samples} samples, sha256 {found.digest[:16]}")
+    kind = "generated samples, which prove little" if generated else "samples"
+    print(f"{found.samples} {kind}, sha256 {found.digest[:16]}")

@@ -30,7 +30,7 @@ def batch_size(data: Source, model: ir.Model) -> int:
     return data.batch if data.batch is not None else fixed_batch(model) or DEFAULT_BATCH
 
 
-def streams(model: ir.Model, data: Source | None, seed: int) -> tuple[Stream, Stream]:
+def streams(model: ir.Model, data: Source | None, seed: int = 0) -> tuple[Stream, Stream]:
     """All samples, and those few of them on which many models can be measured; generated where there are none."""
     if data is None:
         generated = Generated(model, seed)

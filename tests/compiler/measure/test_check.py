@@ -91,7 +91,7 @@ def test_a_budget_is_met_broken_or_undecided(folder: Path, command: str, code: i
     ("command", "words"),
     [
         ("--data d.npz --metric top1", ["'label' is no input", "--labels label"]),
-        ("--metric kl", ["metrics need data"]),
+        ("--metric top1", ["it needs labels, the data have none"]),
         ("--data d.npz --labels label --metric topp1", ["did you mean 'top1'"]),
         ("--data d.npz --labels label --metric perplexity", ["'perplexity' does not fit", "logits"]),
         ("--data d.npz --labels label --metric top5", ["'top5' does not fit", "more than 5 classes"]),
@@ -128,3 +128,9 @@ def test_without_metrics_outputs_are_compared_and_json_stays_one_document(folder
     done = check(folder, "source.onnx ruined.onnx --data d.npz --labels label --json")
     assert done.returncode == 3 and json.loads(done.stdout)["holds"] is False
     assert "the models differ" in check(folder, "source.onnx ruined.onnx --data d.npz --labels label").stderr
+
+
+def test_without_data_fidelity_is_measured_on_generated_samples_and_that_is_said(folder: Path) -> None:
+    done = check(folder, "source.onnx ruined.onnx --metric agreement --metric relative-l2")
+    assert done.returncode == 0, done.stderr
+    assert "generated samples, which prove little" in done.stdout
