@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from optc.compiler import api, load
+from optc.compiler import api
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.limits import Limits
-from optc.compiler.reference import Reference
+from tests.compiler import patterns
 
-MODEL = Path(__file__).resolve().parents[1] / "models" / "fashion_cnn.onnx"
+MODEL = patterns.MODEL
 pytestmark = pytest.mark.usefixtures("short_races")
 PASSES = (
     "prune-weights{sparsity=0.1 max-error=9.0},fold-constants,prune-weights{sparsity=0.6 max-error=9.0},"
@@ -46,11 +45,7 @@ api.compile(sys.argv[1], sys.argv[2], target="onnxruntime", passes=sys.argv[4],
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    coarse = np.random.default_rng(0).random((200, 1, 4, 4), np.float32)
-    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
-    path = tmp_path_factory.mktemp("data") / "test.npz"
-    np.savez(path, x=x, y=next(iter(Reference(load.load(MODEL)).run({"x": x}).values())).argmax(1))
-    return path
+    return patterns.write(tmp_path_factory.mktemp("data") / "test.npz", 200)
 
 
 def compiled(output: Path, data: Path, cache: bool = True, decisions: Path | None = None) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import astuple
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,18 +15,15 @@ from optc.compiler.measure.data import Source
 from optc.compiler.numerics import compare
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.reference import Reference
+from tests.compiler import patterns
 
-MODEL = Path(__file__).resolve().parents[1] / "models" / "fashion_cnn.onnx"
+MODEL = patterns.MODEL
 PASSES = "prune-weights{sparsity=0.8 max-error=10}"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    coarse = np.random.default_rng(0).random((200, 1, 4, 4), np.float32)
-    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
-    path = tmp_path_factory.mktemp("data") / "d.npz"
-    np.savez(path, x=x, y=next(iter(Reference(load.load(MODEL)).run({"x": x}).values())).argmax(1))
-    return Source(path, labels="y", batch=50)
+    return Source(patterns.write(tmp_path_factory.mktemp("data") / "d.npz", 200), labels="y", batch=50)
 
 
 def test_a_layer_is_changed_alone_the_most_sensitive_first() -> None:

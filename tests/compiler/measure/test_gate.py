@@ -6,30 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from optc.compiler import api, load
+from optc.compiler import api
 from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.limits import Limits, quantity
 from optc.compiler.recipe import Recipe
-from optc.compiler.reference import Reference
+from tests.compiler import patterns
 
-MODEL = Path(__file__).resolve().parents[2] / "models" / "fashion_cnn.onnx"
+MODEL = patterns.MODEL
 pytestmark = pytest.mark.usefixtures("short_races")
 RUINOUS = "prune-weights{sparsity=0.8 max-error=10}"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """2,000 coarse patterns, of many classes; the truth is what the source says of them."""
-    coarse = np.random.default_rng(0).random((2000, 1, 4, 4), np.float32)
-    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
-    scores = next(iter(Reference(load.load(MODEL)).run({"x": x}).values()))
-    path = tmp_path_factory.mktemp("data") / "test.npz"
-    np.savez(path, x=x, y=scores.argmax(1))
-    return Source(path, labels="y", batch=100)
+    return Source(patterns.write(tmp_path_factory.mktemp("data") / "test.npz", 2000), labels="y", batch=100)
 
 
 def compiled(output: Path, data: Source, passes: str, **budgets: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optc.compiler import api, load
+from optc.compiler import api
 from optc.compiler.cli import main
 from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
@@ -18,11 +18,11 @@ from optc.compiler.measure.data import Source
 from optc.compiler.measure.limits import Limits
 from optc.compiler.pipeline import LossyPass, Pipeline
 from optc.compiler.recipe import Recipe
-from optc.compiler.reference import Reference
 from optc.compiler.target import Target
+from tests.compiler import patterns
 
 pytestmark = pytest.mark.usefixtures("short_races")
-MODEL = Path(__file__).resolve().parents[2] / "models" / "fashion_cnn.onnx"
+MODEL = patterns.MODEL
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,8 @@ class RuinClass(LossyPass):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    coarse = np.random.default_rng(0).random((2000, 1, 4, 4), np.float32)
-    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
-    path = tmp_path_factory.mktemp("data") / "test.npz"
-    labels = next(iter(Reference(load.load(MODEL)).run({"x": x}).values())).argmax(1)
-    assert 0.02 < np.mean(labels == 0) < 0.04
-    np.savez(path, x=x, y=labels)
+    path = patterns.write(tmp_path_factory.mktemp("data") / "test.npz", 2000)
+    assert 0.02 < np.mean(np.load(path)["y"] == 0) < 0.04
     return Source(path, labels="y", batch=100)
 
 
