@@ -19,6 +19,7 @@ from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.measure import statistics
 from optc.compiler.measure.budgets import Budget, check_enough
 from optc.compiler.measure.data import Dataset
+from optc.compiler.measure.metrics import BY_SOURCE
 from optc.compiler.measure.metrics.metric import Metric
 from optc.compiler.measure.slices import SliceMeasured, Worst, WorstSample, rows_of
 from optc.compiler.measure.statistics import Decision, Interval
@@ -26,6 +27,7 @@ from optc.compiler.numerics import Array
 
 __all__ = ["Budget", "Evaluation", "Measured", "Run", "SliceMeasured", "WorstSample", "check_enough", "evaluate", "find"]
 
+_IGNORED = {"maps": "where labels are negative any answer is right", "tokens": "negative labels are padding"}
 _WORST_FIRST: tuple[Decision, ...] = ("reject", "undecided", "keep")
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -112,7 +114,7 @@ def evaluate(
         for metric in chosen if number == 0 else ():
             with _about(metric):
                 _check_labels(metric, before, labels, data)
-                metric.records(before, _truth(metric, before, labels))
+                metric.checked(before, _truth(metric, before, labels))
         after = _output(result(batch.feeds), name, "result")
         if before.shape != after.shape:
             raise UserError(f"output '{name}' is {list(before.shape)} in the source, {list(after.shape)} in the result")
@@ -122,7 +124,7 @@ def evaluate(
         for metric in chosen:
             with _about(metric):
                 for values, model in zip((before, after), records[metric.name], strict=True):
-                    model.append(metric.records(values, _truth(metric, before, labels)))
+                    model.append(metric.checked(values, _truth(metric, before, labels)))
     parts = rows_of(np.concatenate(slices)) if slices else {}
     measured = []
     for metric in chosen:
@@ -132,11 +134,14 @@ def evaluate(
 
 
 def find(name: str) -> Metric:
-    """The metric of a name, built in or from an entry point."""
-    if name not in registry.names("metric"):
-        raise UserError(f"unknown metric '{name}'", place="--metric", hint=nearest(name, registry.names("metric")))
-    found: Metric = registry.find("metric", name)
-    return found
+    """The metric of a name, built in or from an entry point, whose name it then has."""
+    known = registry.names("metric")
+    if name not in known:
+        raise UserError(f"unknown metric '{name}'", place="--metric", hint=nearest(name, known))
+    found = registry.find("metric", name)
+    if not isinstance(found, Metric):
+        raise UserError(f"metric '{name}' is no Metric but a {type(found).__name__}", place=known[name])
+    return replace(found, name=name)
 
 
 def _with_slices(metric: Metric, before: Array, after: Array, budget: Budget | None, parts: Mapping[str, Array]) -> Measured:
@@ -189,23 +194,26 @@ def _truth(metric: Metric, source: Array, labels: Array | None) -> Array:
     if metric.truth == "source":
         return source
     if labels is None:
-        hint = "--labels NAME says which array of the data holds them; agreement, relative-l2, cosine, kl, worst-l2 need none"
+        hint = f"--labels NAME says which array of the data holds them; {', '.join(BY_SOURCE)} need none"
         raise UserError("it needs labels, the data have none", hint=hint)
     return labels
 
 
 def _check_labels(metric: Metric, output: Array, labels: Array | None, data: Dataset) -> None:
     """Raise UserError for labels of any sample that no output can mean."""
-    low, high, classes = data.seen.low, data.seen.high, output.shape[-1]
-    if metric.truth == "source" or metric.labels == "any" or low is None or high is None:
+    low, high = data.seen.low, data.seen.high
+    if metric.truth == "source" or metric.labels == "any" or labels is None or low is None or high is None:
         return
     if not data.seen.whole:
         raise UserError("it needs labels that are whole numbers, some are fractions")
     if metric.labels == "classes" and low < 0:
         raise UserError(f"the labels go down to {low:.0f}, classes are numbered from 0")
+    classes = output.shape[-1]
+    if metric.labels == "maps":  # without an axis of classes it is a mask
+        classes = max(2, output.shape[1]) if output.ndim > labels.ndim else 2
     if output.dtype.kind not in "iubOUS" and high >= classes:
-        named = "tokens" if metric.labels == "tokens" else "classes"
-        raise UserError(f"the labels go up to {high:.0f}, the output has {classes} {named}, numbered from 0")
+        said = f"the labels go up to {high:.0f}, the output has {classes} {'tokens' if metric.labels == 'tokens' else 'classes'}"
+        raise UserError(f"{said}, numbered from 0", hint=_IGNORED.get(metric.labels, ""))
 
 
 def _output(outputs: Mapping[str, Array], name: str, model: str) -> Array:

@@ -125,8 +125,8 @@ def bootstrap(
     rng, n = np.random.default_rng(seed), len(source)
     measured = np.mean if value is None else value
     estimate = _difference(measured(result), measured(source))
-    if math.isnan(estimate):
-        return Interval(estimate, math.nan, math.nan, confidence, "no number")
+    if not math.isfinite(estimate):  # an error that one has and the other has not, in dB
+        return Interval(estimate, estimate, estimate, confidence, "no number")
     if n < LEAST_SAMPLES:
         return Interval(estimate, -math.inf, math.inf, confidence, "too few samples")
     draws: list[float] = []

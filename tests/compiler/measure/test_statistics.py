@@ -97,8 +97,8 @@ def test_decisions_are_made_on_the_bounds(low: float, high: float, decision: str
 
 def test_what_is_no_number_is_rejected() -> None:
     samples = np.ones((30, 1))
-    harm = statistics.bootstrap(samples, samples * math.nan)
-    assert decide(harm, 1.0) == "reject"
+    for broken in (math.nan, math.inf):
+        assert decide(statistics.bootstrap(samples, samples * broken), 1.0) == "reject"
 
 
 def test_the_bootstrap_of_a_mean_holds_the_truth() -> None:
