@@ -25,7 +25,7 @@ from optc.compiler.measure.slices import SliceMeasured, Worst, WorstSample, rows
 from optc.compiler.measure.statistics import Decision, Interval
 from optc.compiler.numerics import Array
 
-__all__ = ["Budget", "Evaluation", "Measured", "Run", "SliceMeasured", "WorstSample", "check_enough", "evaluate", "find"]
+__all__ = ["Budget", "Evaluation", "Measured", "Run", "SliceMeasured", "WorstSample", "check_enough", "evaluate", "find", "judge"]
 
 _IGNORED = {"maps": "where labels are negative any answer is right", "tokens": "negative labels are padding"}
 _WORST_FIRST: tuple[Decision, ...] = ("reject", "undecided", "keep")
@@ -129,7 +129,7 @@ def evaluate(
     measured = []
     for metric in chosen:
         before, after = (_joined(r) for r in records[metric.name])
-        measured.append(_with_slices(metric, before, after, budgets.get(metric.name), parts))
+        measured.append(judge(metric, before, after, budgets.get(metric.name), parts))
     return Evaluation(data.samples, data.digest, tuple(measured), worst.found())
 
 
@@ -144,9 +144,11 @@ def find(name: str) -> Metric:
     return replace(found, name=name)
 
 
-def _with_slices(metric: Metric, before: Array, after: Array, budget: Budget | None, parts: Mapping[str, Array]) -> Measured:
-    """On all samples and on each slice. That every slice must be kept makes a wrong `keep` no likelier, so that all intervals
-    have the same confidence (an intersection-union test: R. Berger, Technometrics 24 (1982) 295-300)."""
+def judge(metric: Metric, before: Array, after: Array, budget: Budget | None, parts: Mapping[str, Array]) -> Measured:
+    """A metric of both models by their records, on all samples and on each slice, whose rows `parts` names.
+
+    That every slice must be kept makes a wrong `keep` no likelier, so that all intervals have the same confidence (an
+    intersection-union test: R. Berger, Technometrics 24 (1982) 295-300)."""
     whole = _measured(metric, before, after, budget)
     slices = []
     for name, rows in parts.items():

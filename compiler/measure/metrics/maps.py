@@ -33,8 +33,8 @@ def overlaps(output: Array, labels: Array) -> Array:
 
 def mean_iou(records: Array) -> float:
     """Intersection over union of each class, both summed over all samples, and of these the unweighted mean over the classes
-    that are found or true anywhere (M. Everingham et al., IJCV 111 (2015) 98-136, section 3.4; M. Cordts et al., CVPR 2016,
-    section 3.2). NaN where there is no such class."""
+    that are found or true anywhere (M. Everingham et al., IJCV 111 (2015) 98-136; M. Cordts et al., CVPR 2016). NaN where there
+    is no such class."""
     intersections, unions = records.sum(0).reshape(-1, 2).T
     seen = unions > 0
     return float(np.mean(intersections[seen] / unions[seen])) if seen.any() else math.nan
@@ -63,12 +63,8 @@ def _counts(found: Array, labels: Array, classes: int) -> Array:
     true = labels.astype(np.int64)
     found, true = found[true >= 0], true[true >= 0]
     highest = int(true.max(initial=-1))
-    need(
-        highest < (classes or _CLASSES),
-        f"labels below {classes or _CLASSES}, negative where none counts",
-        labels,
-        "map of labels",
-    )
+    limit = classes or _CLASSES
+    need(highest < limit, f"labels below {limit}, negative where none counts", labels, "map of labels")
     size = classes or max(highest, int(found.max(initial=-1))) + 1
     both = np.bincount(true[found == true], minlength=size)
     either = np.bincount(found[found >= 0], minlength=size) + np.bincount(true, minlength=size) - both
