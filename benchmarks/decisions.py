@@ -35,8 +35,9 @@ class Case:
 
     Samples fall into `slices` of equal size; in the first the true drop is `drop`, in the others there is none. `changed` is the
     share of samples, in points, on which one of the models is right and the other wrong. `kept` and `not_kept` are how many of
-    100 repeats must be at least; where neither is given, what is printed is what so many samples can show. `samples as named`:
-    as many as `samples_needed` says, of which 80 of 100 repeats should be settled.
+    100 repeats should be at least, but for chance (of 1,000 repeats, 0.5 is a deviation at 97.5); where neither is given, what is
+    printed is what so many samples can show. Samples as named: as many as `samples_needed` says, of which 80 of 100 repeats
+    should be settled.
     """
 
     name: str
@@ -96,15 +97,15 @@ def main(
     """Simulate evaluations and print how they are judged."""
     console = Console(width=130)
     title = f"budgets of top-1 accuracy, {repeats} repeats, seed {seed}"
-    table = Table("case", "samples", "true drop", "budget", "keep", "undecided", "reject", "must be at least", title=title)
+    table = Table("case", "samples", "true drop", "budget", "keep", "undecided", "reject", "should be at least", title=title)
     for case in CASES:
         if only not in case.name:
             continue
         found = decisions(case, repeats, seed)
         budget = f"{case.budget:g} %" + (f", a slice {case.slice_budget:g} %" if case.slices > 1 else "")
-        must = f"{case.kept:g} % kept" if case.kept else f"{case.not_kept:g} % not kept" if case.not_kept else ""
+        aim = f"{case.kept:g} % kept" if case.kept else f"{case.not_kept:g} % not kept" if case.not_kept else ""
         counts = [str(found[d]) for d in ("keep", "undecided", "reject")]
-        table.add_row(case.name, f"{case.samples}", f"{case.drop:g} %", budget, *counts, must)
+        table.add_row(case.name, f"{case.samples}", f"{case.drop:g} %", budget, *counts, aim)
     if table.rows:
         console.print(table)
     title = f"95 % intervals, {repeats} repeats, seed {seed}: how often they hold the truth, or else where it lies"
