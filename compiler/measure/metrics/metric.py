@@ -42,16 +42,16 @@ class Metric:
     observed: bool = False
 
     def checked(self, output: Array, truth: Array) -> Array:
-        """The records. Raises UserError where a metric of a package makes others than are promised above."""
+        """The records, as float64. Raises UserError where a metric of a package makes others than are promised above."""
         records, samples = self.records(output, truth), len(output)
         found = f"{records.dtype}{list(records.shape)}" if isinstance(records, np.ndarray) else type(records).__name__
         single = self.binary or self.value is None
-        fits = found.startswith("float64") and records.ndim == 2 and len(records) == samples
+        fits = isinstance(records, np.ndarray) and records.dtype.kind in "biuf" and records.ndim == 2 and len(records) == samples
         if not fits or (single and records.shape[1] != 1):
             raise UserError(f"its records are {found}, expected float64[{samples}, {1 if single else 'numbers'}]")
         if self.binary and not ((records == 0) | (records == 1)).all():
             raise UserError("its records are called binary, some are neither 0 nor 1")
-        return records
+        return records.astype(np.float64, copy=False)
 
     def of(self, records: Array) -> float:
         return (self.value or mean)(records)

@@ -37,8 +37,9 @@ SHORT = Metric("short", "source", "lower", lambda output, source: np.zeros((1, 1
 LIST = Metric("list", "source", "lower", lambda output, source: [[0.0]] * len(output))
 HALF = Metric("half", "source", "higher", lambda output, source: np.full((len(output), 1), 0.5), binary=True)
 NONE = max
+SINGLE = Metric("single", "source", "lower", lambda output, source: output.max(1, keepdims=True))  # float32
 """
-NAMES = ("mine", "flat", "wide", "short", "list", "half", "none", "lost")
+NAMES = ("mine", "flat", "wide", "short", "list", "half", "none", "lost", "single")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,12 @@ def test_a_packages_metric_is_measured_and_its_budget_held(folder: Path) -> None
     assert found["result"] == pytest.approx(0.1 * np.load(folder / "d.npz")["price"].mean(), rel=1e-5)
     assert optc(folder, f"{check} --max-drop mine=0.2").returncode == 0
     assert optc(folder, f"{check} --max-drop mine=0.01").returncode == 3  # under the name that it was asked for by
+
+
+def test_records_of_another_precision_are_numbers_too(folder: Path) -> None:
+    done = optc(folder, "check source.onnx off.onnx --data d.npz --labels price --metric single --json")
+    (found,) = json.loads(done.stdout)["metrics"]
+    assert found["difference"]["value"] == pytest.approx(found["result"] - found["source"])
 
 
 def test_a_packages_metric_gates_a_compilation(folder: Path) -> None:
