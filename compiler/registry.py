@@ -34,8 +34,11 @@ def find(kind: str, name: str, *, source: str = "", span: tuple[int, int] | None
         raise UserError(f"unknown {kind} '{name}'", source=source, span=span, hint=nearest(name, table))
     module, _, attribute = table[name].partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
             f"{kind} '{name}' cannot be loaded: {error}", place=table[name], hint=f"install what provides '{error.name}'"
         ) from error
+    if not hasattr(loaded, attribute):
+        raise UserError(f"{kind} '{name}' cannot be loaded: module '{module}' has no '{attribute}'", place=table[name])
+    return getattr(loaded, attribute)

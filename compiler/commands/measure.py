@@ -11,6 +11,7 @@ import typer
 
 from optc.compiler.commands.common import emit, table
 from optc.compiler.diagnostics import ContractError, UserError
+from optc.compiler.measure.metrics import BY_LABELS, BY_SOURCE
 
 if TYPE_CHECKING:
     from optc.compiler.measure.data import Source
@@ -49,8 +50,8 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option(
         "--metric",
-        help="By labels: top1, top5, accuracy, f1, auc, wer, cer, perplexity, pearson, spearman, psnr. "
-        "By the source's outputs: agreement, relative-l2, cosine, kl, worst-l2.",
+        help=f"By labels: {', '.join(BY_LABELS)}. By the source's outputs: {', '.join(BY_SOURCE)}. "
+        "Or a package's own (entry point group optc.metrics).",
         metavar="NAME",
         show_default=False,
         rich_help_panel=PANEL,

@@ -20,6 +20,7 @@ from optc.compiler.measure import statistics
 from optc.compiler.measure.budgets import Budget, check_enough
 from optc.compiler.measure.data.generated import Stream
 from optc.compiler.measure.data.part import Batch
+from optc.compiler.measure.metrics import BY_SOURCE
 from optc.compiler.measure.metrics.metric import Metric
 from optc.compiler.measure.slices import SliceMeasured, Worst, WorstSample, rows_of
 from optc.compiler.measure.statistics import Decision, Interval
@@ -37,8 +38,10 @@ __all__ = [
     "evaluate",
     "evaluate_all",
     "find",
+    "judge",
 ]
 
+_IGNORED = {"maps": "where labels are negative any answer is right", "tokens": "negative labels are padding"}
 _WORST_FIRST: tuple[Decision, ...] = ("reject", "undecided", "keep")
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -150,7 +153,7 @@ def evaluate_all(
     parts = rows_of(np.concatenate(slices)) if slices else {}
     done = {}
     for name, held in found.items():
-        measured = [_with_slices(m, *_joined(mine[m.name], held.records[m.name]), budgets.get(m.name), parts) for m in chosen]
+        measured = [judge(m, *_joined(mine[m.name], held.records[m.name]), budgets.get(m.name), parts) for m in chosen]
         done[name] = Evaluation(data.samples, data.digest, tuple(measured), held.worst.found())
     return done
 
@@ -192,25 +195,30 @@ def _check_fit(metrics: Iterable[Metric], looked: _Look, data: Stream) -> None:
     for metric in metrics:
         with _about(metric):
             _check_labels(metric, looked.before, looked.labels, data)
-            metric.records(looked.before, _truth(metric, looked.before, looked.labels))
+            metric.checked(looked.before, _truth(metric, looked.before, looked.labels))
 
 
 def _records(metric: Metric, values: Array, looked: _Look) -> Array:
     with _about(metric):
-        return metric.records(values, _truth(metric, looked.before, looked.labels))
+        return metric.checked(values, _truth(metric, looked.before, looked.labels))
 
 
 def find(name: str) -> Metric:
-    """The metric of a name, built in or from an entry point."""
-    if name not in registry.names("metric"):
-        raise UserError(f"unknown metric '{name}'", place="--metric", hint=nearest(name, registry.names("metric")))
-    found: Metric = registry.find("metric", name)
-    return found
+    """The metric of a name, built in or from an entry point, whose name it then has."""
+    known = registry.names("metric")
+    if name not in known:
+        raise UserError(f"unknown metric '{name}'", place="--metric", hint=nearest(name, known))
+    found = registry.find("metric", name)
+    if not isinstance(found, Metric):
+        raise UserError(f"metric '{name}' is no Metric but a {type(found).__name__}", place=known[name])
+    return replace(found, name=name)
 
 
-def _with_slices(metric: Metric, before: Array, after: Array, budget: Budget | None, parts: Mapping[str, Array]) -> Measured:
-    """On all samples and on each slice. That every slice must be kept makes a wrong `keep` no likelier, so that all intervals
-    have the same confidence (an intersection-union test: R. Berger, Technometrics 24 (1982) 295-300)."""
+def judge(metric: Metric, before: Array, after: Array, budget: Budget | None, parts: Mapping[str, Array]) -> Measured:
+    """A metric of both models by their records, on all samples and on each slice, whose rows `parts` names.
+
+    That every slice must be kept makes a wrong `keep` no likelier, so that all intervals have the same confidence (an
+    intersection-union test: R. Berger, Technometrics 24 (1982) 295-300)."""
     whole = _measured(metric, before, after, budget)
     slices = []
     for name, rows in parts.items():
@@ -260,23 +268,26 @@ def _truth(metric: Metric, source: Array, labels: Array | None) -> Array:
     if metric.truth == "source":
         return source
     if labels is None:
-        hint = "--labels NAME says which array of the data holds them; agreement, relative-l2, cosine, kl, worst-l2 need none"
+        hint = f"--labels NAME says which array of the data holds them; {', '.join(BY_SOURCE)} need none"
         raise UserError("it needs labels, the data have none", hint=hint)
     return labels
 
 
 def _check_labels(metric: Metric, output: Array, labels: Array | None, data: Stream) -> None:
     """Raise UserError for labels of any sample that no output can mean."""
-    low, high, classes = data.seen.low, data.seen.high, output.shape[-1]
-    if metric.truth == "source" or metric.labels == "any" or low is None or high is None:
+    low, high = data.seen.low, data.seen.high
+    if metric.truth == "source" or metric.labels == "any" or labels is None or low is None or high is None:
         return
     if not data.seen.whole:
         raise UserError("it needs labels that are whole numbers, some are fractions")
     if metric.labels == "classes" and low < 0:
         raise UserError(f"the labels go down to {low:.0f}, classes are numbered from 0")
+    classes = output.shape[-1]
+    if metric.labels == "maps":  # without an axis of classes it is a mask
+        classes = max(2, output.shape[1]) if output.ndim > labels.ndim else 2
     if output.dtype.kind not in "iubOUS" and high >= classes:
-        named = "tokens" if metric.labels == "tokens" else "classes"
-        raise UserError(f"the labels go up to {high:.0f}, the output has {classes} {named}, numbered from 0")
+        said = f"the labels go up to {high:.0f}, the output has {classes} {'tokens' if metric.labels == 'tokens' else 'classes'}"
+        raise UserError(f"{said}, numbered from 0", hint=_IGNORED.get(metric.labels, ""))
 
 
 def _output(outputs: Mapping[str, Array], name: str, model: str) -> Array:

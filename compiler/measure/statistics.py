@@ -3,14 +3,14 @@
 Source and candidate see the same samples, so what is estimated is the difference sample by sample: where both are right or both
 wrong, a sample says nothing and costs no certainty. The interval of a difference of proportions is Tango's score interval
 (T. Tango, Statistics in Medicine 17 (1998) 891-908), which keeps its coverage near 0, where asymptotic McNemar intervals do not;
-that of any other metric is the percentile bootstrap over samples (B. Efron, R. Tibshirani, An Introduction to the Bootstrap,
-1993, chapter 13), with as many resamples as given, drawn from a seed.
+that of a mean is the wider of the bootstrap-t and the percentile bootstrap over samples, that of any other metric the latter
+(B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 12 and 13), with resamples drawn from a seed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -116,33 +116,57 @@ def bootstrap(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Interval:
-    """value(result) - value(source), with the percentile interval of RESAMPLES draws of whole samples (rows of both arrays).
+    """value(result) - value(source), with an interval from RESAMPLES draws of whole samples (rows of both arrays).
 
     `value` is the mean of single numbers unless it is given. With fewer than LEAST_SAMPLES rows the interval has no bounds.
     Resampling knows nothing of kinds of samples that were not drawn: where a share s of changed samples moves the value by up to
     `reach` s, the interval has at least the width that Tango's has without any change.
     """
-    rng, n = np.random.default_rng(seed), len(source)
-    measured = np.mean if value is None else value
-    estimate = _difference(measured(result), measured(source))
-    if math.isnan(estimate):
-        return Interval(estimate, math.nan, math.nan, confidence, "no number")
+    n, method = len(source), "bootstrap-t" if value is None else "bootstrap"
+    if value is None:
+        with np.errstate(invalid="ignore"):
+            paired = np.where(source == result, 0.0, result - source).reshape(n)  # equal infinities differ by nothing
+        estimate = float(paired.mean())
+    else:
+        estimate = _difference(value(result), value(source))
+    if not math.isfinite(estimate):  # an error that one has and the other has not, in dB
+        return Interval(estimate, estimate, estimate, confidence, "no number")
     if n < LEAST_SAMPLES:
         return Interval(estimate, -math.inf, math.inf, confidence, "too few samples")
-    draws: list[float] = []
-    step = max(1, min(RESAMPLES, _CHUNK // n))
-    paired = (result - source).reshape(n) if value is None else None
-    while len(draws) < RESAMPLES:
-        rows = rng.integers(0, n, (min(step, RESAMPLES - len(draws)), n))
-        if paired is not None:
-            draws += paired[rows].mean(1).tolist()
-        else:
-            draws += [_difference(measured(result[r]), measured(source[r])) for r in rows]
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])  # a draw without any sample of a class has no area under the curve
+    if value is None:
+        low, high = _mean(paired, estimate, tail, seed)
+    else:
+        draws = [_difference(value(result[r]), value(source[r])) for rows in _rows(n, seed) for r in rows]
+        low, high = np.nanquantile(draws, [tail, 1 - tail])  # a draw without any sample of a class has no area under the curve
     z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
     least = reach * z2 / (n + z2)
-    return Interval(estimate, float(min(low, estimate - least)), float(max(high, estimate + least)), confidence, "bootstrap")
+    return Interval(estimate, float(min(low, estimate - least)), float(max(high, estimate + least)), confidence, method)
+
+
+def _mean(values: Array, estimate: float, tail: float, seed: int) -> tuple[float, float]:
+    """The wider bounds of two intervals. Where a few large values make most of a mean, percentiles are too narrow: what is alike
+    there is the deviation of a draw's mean in units of that draw's own spread (bootstrap-t). Where almost all values are equal,
+    some draws have no spread, which tells nothing, and percentiles are the wider ones."""
+    means, spreads = [], []
+    for rows in _rows(len(values), seed):
+        drawn = values[rows]
+        means.append(drawn.mean(1))
+        spreads.append(drawn.std(1))
+    mean, spread = np.concatenate(means), np.concatenate(spreads)
+    bounds = [estimate, *np.quantile(mean, [tail, 1 - tail])]
+    told = spread > 0
+    if told.any():
+        deviations = (mean[told] - estimate) / spread[told]
+        bounds += [*(estimate - np.quantile(deviations, [tail, 1 - tail]) * values.std())]
+    return float(min(bounds)), float(max(bounds))
+
+
+def _rows(n: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """RESAMPLES draws of n of n rows, [draws, n] at a time."""
+    rng, step = np.random.default_rng(seed), max(1, min(RESAMPLES, _CHUNK // n))
+    for start in range(0, RESAMPLES, step):
+        yield rng.integers(0, n, (min(step, RESAMPLES - start), n))
 
 
 def _difference(a: Any, b: Any) -> float:

@@ -59,26 +59,36 @@ def macro_f1(records: Array) -> float:
 
 
 def binary_scores(output: Array, labels: Array) -> Array:
-    """The score of class 1 and the label of each sample: of [samples, 2] the difference of the columns, which orders alike."""
+    """The label of each sample, 0 or 1, and its score of class 1, or its scores of both classes."""
     two = output.ndim == 2 and output.shape[1] == 2
     one = output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1)
     need(
         (two or one) and output.dtype.kind not in "OUS", "scores of two classes, [samples, 2], [samples, 1] or [samples]", output
     )
-    need(bool(np.isin(labels, (0, 1)).all()), "labels 0 and 1", labels, "array of labels")
-    scores = output.astype(np.float64)
-    return np.stack([scores[:, 1] - scores[:, 0] if two else scores.reshape(len(scores)), labels.astype(np.float64)], 1)
+    need(labels.ndim == 1 and bool(np.isin(labels, (0, 1)).all()), "labels 0 and 1 of shape [samples]", labels, "array of labels")
+    return np.concatenate([labels[:, None], output.reshape(len(output), -1)], 1, dtype=np.float64)
 
 
 def area(records: Array) -> float:
     """Area under the ROC curve: the share of pairs of a 1 and a 0 in which the 1 scores higher, ties counted half
-    (J. Hanley, B. McNeil, Radiology 143 (1982) 29-36). NaN where one class is missing."""
-    scores, positive = records[:, 0], records[:, 1] == 1
+    (J. Hanley, B. McNeil, Radiology 143 (1982) 29-36). NaN where one class is missing.
+
+    Probabilities of both classes are ordered by that of class 1, other scores by their difference, as their softmax would be."""
+    positive, scores = records[:, 0] == 1, _score(records[:, 1:])
     ones = int(positive.sum())
     pairs = ones * (len(records) - ones)
     if not pairs or np.isnan(scores).any():
         return math.nan
     return float((midranks(scores)[positive].sum() - ones * (ones + 1) / 2) / pairs)
+
+
+def _score(columns: Array) -> Array:
+    if columns.shape[1] == 1:
+        return columns[:, 0]
+    if (columns >= 0).all() and (np.abs(columns.sum(1) - 1) < 1e-3).all():
+        return columns[:, 1]  # less p of class 0 the small ones would be rounded to -1, and be ties
+    with np.errstate(invalid="ignore"):
+        return np.asarray(columns[:, 1] - columns[:, 0])
 
 
 def midranks(values: Array) -> Array:

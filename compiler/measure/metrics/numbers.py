@@ -22,9 +22,11 @@ def pairs(output: Array, labels: Array) -> Array:
 
 def pearson(records: Array) -> float:
     """Covariance over the product of standard deviations (K. Pearson, Proc. R. Soc. 58 (1895) 240); NaN for a constant."""
-    x, y = (records - records.mean(0)).T
-    scale = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / scale if scale else math.nan
+    if (records == records[0]).all(0).any() or not np.isfinite(records).all():
+        return math.nan
+    centred = records - records.mean(0)
+    x, y = (centred / np.abs(centred).max(0)).T  # else squares of large or small numbers would leave the range of floats
+    return min(1.0, max(-1.0, float(x @ y) / math.sqrt(float(x @ x) * float(y @ y))))
 
 
 def spearman(records: Array) -> float:

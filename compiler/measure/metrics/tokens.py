@@ -1,29 +1,42 @@
-"""Metrics of sequences of token numbers: WER, CER and perplexity. Negative labels are padding, which does not count."""
+"""Metrics of sequences: WER and CER of token numbers or of text, and perplexity.
+
+Negative labels are padding, which does not count. Text is brought to Unicode's normal form C (UAX #15); case and punctuation
+are part of it.
+"""
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterator
+
 import numpy as np
 
+from optc.compiler.diagnostics import UserError
 from optc.compiler.measure.metrics.metric import Metric, need
 from optc.compiler.numerics import Array
 
 
 def word_errors(output: Array, labels: Array) -> Array:
-    """Edits between output and label, [samples, length] token numbers, and the label's length; a token is a word."""
+    """Edits between output and label, and the label's length: of strings [samples] in words, which white space separates, of
+    token numbers [samples, length] in tokens."""
+    if labels.dtype.kind in "OU":
+        return _edits(*([np.array(text.split(), object) for text in texts] for texts in _texts(output, labels)))
     need(output.ndim == 2 and output.dtype.kind in "iu", "token numbers of shape [samples, length]", output)
-    return _edits([row[row >= 0] for row in output], labels)
+    return _edits(_tokens(output), _tokens(labels))
 
 
 def character_errors(output: Array, labels: Array) -> Array:
-    """The same where a token is a character. Scores [samples, steps, classes] are decoded as CTC does greedily: the best class
-    of each step, repeats merged, blanks (class 0) dropped (A. Graves et al., ICML 2006, section 3.2)."""
+    """The same in characters (code points), or in tokens. Scores [samples, steps, classes] are decoded as CTC does greedily: the
+    best class of each step, repeats merged, blanks (class 0) dropped (A. Graves et al., ICML 2006, section 3.2)."""
+    if labels.dtype.kind in "OU":
+        return _edits(*([np.array(list(text), object) for text in texts] for texts in _texts(output, labels)))
     if output.ndim == 3 and output.dtype.kind not in "OUSbiu":
         best = output.argmax(2)
         kept = (best != 0) & (best != np.concatenate([np.zeros_like(best[:, :1]), best[:, :-1]], 1))
-        return _edits([row[keep] for row, keep in zip(best, kept, strict=True)], labels)
+        return _edits([row[keep] for row, keep in zip(best, kept, strict=True)], _tokens(labels))
     expected = "token numbers [samples, length] or CTC scores [samples, steps, classes]"
     need(output.ndim == 2 and output.dtype.kind in "iu", expected, output)
-    return _edits([row[row >= 0] for row in output], labels)
+    return _edits(_tokens(output), _tokens(labels))
 
 
 def error_rate(records: Array) -> float:
@@ -49,10 +62,24 @@ def perplexity(records: Array) -> float:
     return float(np.exp(records[:, 0].sum() / records[:, 1].sum())) if records[:, 1].any() else np.nan
 
 
-def _edits(found: list[Array], labels: Array) -> Array:
-    need(labels.ndim == 2 and labels.dtype.kind in "iu", "token numbers of shape [samples, length]", labels, "array of labels")
-    wanted = [row[row >= 0] for row in labels]
-    return np.array([[edit_distance(f, w), len(w)] for f, w in zip(found, wanted, strict=True)], np.float64)
+def _tokens(rows: Array) -> list[Array]:
+    need(rows.ndim == 2 and rows.dtype.kind in "iu", "token numbers of shape [samples, length]", rows, "array of labels")
+    return [row[row >= 0] for row in rows]
+
+
+def _texts(output: Array, labels: Array) -> Iterator[list[str]]:
+    """The strings of both."""
+    if output.dtype.kind not in "OU":
+        hint = "give labels as token numbers; or a metric of your own that knows the characters (entry point group optc.metrics)"
+        raise UserError(f"the labels are strings, the output is {output.dtype}{list(output.shape)}", hint=hint)
+    for array, what in ((output, "output"), (labels, "array of labels")):
+        fits = array.size == len(array) and all(isinstance(text, str) for text in array.flat)
+        need(fits, "strings of shape [samples]", array, what)
+        yield [unicodedata.normalize("NFC", text) for text in array.flat]
+
+
+def _edits(found: list[Array], wanted: list[Array]) -> Array:
+    return np.array([[edit_distance(f, w), len(w)] for f, w in zip(found, wanted, strict=True)], np.float64).reshape(-1, 2)
 
 
 def edit_distance(a: Array, b: Array) -> int:
