@@ -201,6 +201,8 @@ def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, An
         about = {"kind": "given", "path": str(data.path), "seed": data.seed, "slice": data.slice or None}
     if gate is not None and gate.data is not None:
         about |= {"samples": gate.data.samples, "sha256": gate.data.digest}
+    elif data is not None and not data.code:
+        about["sha256"] = sources.data_digest(*data.files)
     keep = " --keep-onnx" if job.keep_onnx else ""
     return {
         "format": record.FORMAT,
