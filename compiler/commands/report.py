@@ -44,6 +44,7 @@ def compare(
     from optc.compiler.measure.report import compare as side_by_side
     from optc.compiler.measure.report import formats
     from optc.compiler.measure.report.read import read
+    from optc.compiler.measure.report.text import NONE
 
     if len(bundles) < 2:
         raise UserError("nothing to compare with", place=str(bundles[0]), hint="give two or more bundles")
@@ -60,7 +61,11 @@ def compare(
         for warning in found["warnings"]:
             print(f"warning: {warning}")
         rows = [
-            [r["figure"], r["shown"][0], *(f"{v} ({a})" for v, a in zip(r["shown"][1:], r["against"], strict=True))]
+            [
+                r["figure"],
+                r["shown"][0],
+                *(f"{v} ({a})" if a != NONE else v for v, a in zip(r["shown"][1:], r["against"], strict=True)),
+            ]
             for r in found["rows"]
         ]
         table("in brackets: against the first, of metrics the difference", ["", *found["columns"]], rows)
@@ -68,7 +73,7 @@ def compare(
 
 def _summary(document: dict[str, Any]) -> None:
     from optc.compiler.measure.report import figures
-    from optc.compiler.measure.report.html import state
+    from optc.compiler.measure.report.steps import state
     from optc.compiler.measure.report.text import dig, interval
 
     print(dig(document, "decision", "text") or "No decision was recorded.")
