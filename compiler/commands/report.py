@@ -74,7 +74,7 @@ def compare(
 def _summary(document: dict[str, Any]) -> None:
     from optc.compiler.measure.report import figures
     from optc.compiler.measure.report.steps import state
-    from optc.compiler.measure.report.text import dig, interval
+    from optc.compiler.measure.report.text import dig, entries, interval, word
 
     print(dig(document, "decision", "text") or "No decision was recorded.")
     if dig(document, "data", "kind") == "generated":
@@ -82,11 +82,11 @@ def _summary(document: dict[str, Any]) -> None:
     rows = [[r["name"], r["baseline"], r["result"], r["ratio"]] for r in figures.rows(document)]
     if rows:
         table("", ["", "baseline", "result", "ratio"], rows)
-    for m in document.get("metrics") or []:
-        said = f"{m.get('metric')}: {interval(m.get('source'))} -> {interval(m.get('result'))}"
+    for m in entries(document, "metrics"):
+        said = f"{word(m.get('metric'))}: {interval(m.get('source'))} -> {interval(m.get('result'))}"
         print(f"{said}, difference {interval(m.get('difference'))}")
-    for s in document.get("steps") or []:
+    for s in entries(document, "steps"):
         if not s.get("kept"):
-            print(f"'{s.get('pass')}' was {state(s)}: {s.get('reason') or 'no reason was recorded'}")
+            print(f"'{word(s.get('pass'))}' was {state(s)}: {s.get('reason') or 'no reason was recorded'}")
         elif s.get("skipped"):
-            print(f"'{s.get('pass')}' left alone: {', '.join(map(str, s['skipped']))}")
+            print(f"'{word(s.get('pass'))}' left alone: {', '.join(map(str, s['skipped']))}")

@@ -8,7 +8,7 @@ from typing import Any
 from optc.compiler.measure.report.figures import FIGURES
 from optc.compiler.measure.report.html import page
 from optc.compiler.measure.report.tables import Cell, table
-from optc.compiler.measure.report.text import NONE, dig, entries, known, number, share, signed, unit
+from optc.compiler.measure.report.text import NONE, dig, entries, known, number, share, signed, unit, word
 
 _METRICS, _TIMES = "metrics cannot be compared", "times, memory and energy cannot be compared"
 _SAME = (
@@ -37,7 +37,7 @@ def compare(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         changes = [None if v is None or values[0] is None else v - values[0] for v in values]
         against = [signed(c) for c in changes[1:]]
         shown = [number(v) for v in values]
-        rows.append({"figure": str(name), "values": values, "differences": changes, "shown": shown, "against": against})
+        rows.append({"figure": word(name), "values": values, "differences": changes, "shown": shown, "against": against})
     return {"columns": list(documents), "warnings": _warnings(found), "rows": rows}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optc.compiler.measure.report import figures, pictures, sections, steps
+from optc.compiler.measure.report import figures, pictures, sections, steps, text
 from optc.compiler.measure.report.text import dig, entries
 
 
@@ -47,14 +47,19 @@ def _view(document: Mapping[str, Any]) -> dict[str, Any]:
         "passes": sections.passes(document),
         "quiet": steps.quiet(document),
         "slices": [
-            {"metric": str(m.get("metric")), "picture": Markup(pictures.slices(m, worst)), "table": sections.slices(worst)}
+            {"metric": text.word(m.get("metric")), "picture": Markup(pictures.slices(m, worst)), "table": sections.slices(worst)}
             for m, worst in parted
             if worst
         ],
         "shown_slices": pictures.SLICES,
         "worst": sections.worst_samples(document),
         "sensitivity": [
-            {"pass": str(s.get("pass")), "samples": s.get("samples"), "picture": Markup(pictures.layers(s)), "table": layers}
+            {
+                "pass": text.word(s.get("pass")),
+                "samples": s.get("samples"),
+                "picture": Markup(pictures.layers(s)),
+                "table": layers,
+            }
             for s in entries(document, "sensitivity")
             if (layers := sections.layers(s)) is not None
         ],
@@ -73,7 +78,7 @@ def _verdict(document: Any) -> dict[str, Any]:
         return {"text": "No decision was recorded.", "missed": [], "tone": ""}
     if dig(found, "holds"):
         return {"text": str(found.get("text") or "Within every budget."), "missed": [], "tone": "holds" if limits else ""}
-    missed = [str(b.get("text") or f"{b.get('name')} is not held") for b in limits if not b.get("holds")]
+    missed = [str(b.get("text") or f"{text.word(b.get('name'))} is not held") for b in limits if not b.get("holds")]
     said = [str(found["text"])] if found.get("text") and not missed else missed
     return {"text": "Not within budget", "missed": said, "tone": "missed"}
 

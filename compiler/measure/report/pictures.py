@@ -37,7 +37,7 @@ def waterfalls(document: Any) -> list[Picture]:
         ),
         Picture("Peak memory", "Of a fresh process.", _amounts(document, told, "memory_mb", text.unit("MB"))),
     ]
-    names = dict.fromkeys(str(m.get("metric")) for s in told for m in entries(s, "metrics"))
+    names = dict.fromkeys(text.word(m.get("metric")) for s in told for m in entries(s, "metrics"))
     found += [_metric(told, name) for name in names]
     return [p for p in found if p.svg]
 
@@ -91,13 +91,13 @@ def _metric(told: Sequence[Step], name: str) -> Picture:
     before: float | None = None
     most = None
     for s in told:
-        m = next((m for m in entries(s, "metrics") if str(m.get("metric")) == name), None)
+        m = next((m for m in entries(s, "metrics") if text.word(m.get("metric")) == name), None)
         value = 0.0 if m is not None and s.get("kind") == "source" else known(dig(m, "drop"))
         if value is None:
             continue
         low, high, most = known(dig(m, "low")), known(dig(m, "high")), known(dig(m, "limit")) or most
         ink = "accent" if s.get("kind") == "source" else _ink(s, before, value)
-        rows.append(Row(str(s.get("pass")), value, text.number(dig(m, "value")), before, low, high, ink))
+        rows.append(Row(text.word(s.get("pass")), value, text.number(dig(m, "value")), before, low, high, ink))
         before = value if s.get("kept") else before
     budget = f" The budget, dashed, is {text.limit(most)}." if most is not None else ""
     svg = chart(rows, mark=most, linked=True) if len(rows) > 1 else ""
@@ -108,7 +108,7 @@ def _labelled(told: Sequence[Step], key: str) -> Iterator[tuple[str, Step]]:
     """Each step by its pass; where those before it were measured together with it (KEY is missing there), it says so."""
     together = 1
     for s in told:
-        name = str(s.get("pass"))
+        name = text.word(s.get("pass"))
         if s.get(key) or not s.get("kept") or steps.idle(s):
             yield (f"{together} passes up to {name}" if together > 1 and s.get(key) and s.get("kept") else name), s
             together = 1 if s.get(key) and s.get("kept") else together
@@ -145,7 +145,7 @@ def slices(metric: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str
         ink = "bad" if s.get("decision") in ("reject", "undecided") else "accent"
         rows.append(
             Row(
-                f"{s.get('name')} · {text.number(s.get('samples'))} samples",
+                f"{text.word(s.get('name'))} · {text.number(s.get('samples'))} samples",
                 sign * value,
                 text.number(sign * value),
                 0.0,
@@ -162,9 +162,11 @@ def layers(swept: Mapping[str, Any]) -> str:
     found = entries(swept, "layers")
     key = "drop" if any(known(n.get("drop")) is not None for n in found) else "error"
     worst = [(value, n) for n in found if (value := known(n.get(key))) is not None]
-    worst.sort(key=lambda pair: (-pair[0], str(pair[1].get("layer"))))
+    worst.sort(key=lambda pair: (-pair[0], text.word(pair[1].get("layer"))))
     rows = []
     for value, n in worst[:LAYERS]:
         low, high = (known(n.get("low")), known(n.get("high"))) if key == "drop" else (None, None)
-        rows.append(Row(str(n.get("layer")), value, text.number(value), 0.0, low, high, "accent" if n.get("kept") else "bad"))
+        rows.append(
+            Row(text.word(n.get("layer")), value, text.number(value), 0.0, low, high, "accent" if n.get("kept") else "bad")
+        )
     return chart(rows)

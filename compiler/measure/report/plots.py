@@ -144,7 +144,7 @@ def _clean(svg: str) -> str:
     """Inline SVG that takes its colours and its font from the page, without ids that a second picture would repeat."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<defs>.*?</defs>", "", svg, flags=re.S)
-    svg = re.sub(r' (?:id|clip-path)="[^"]*"', "", svg)
+    svg = re.sub(r' (?:id|clip-path|xmlns|xmlns:xlink|version)="[^"]*"', "", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)

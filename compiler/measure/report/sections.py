@@ -34,7 +34,7 @@ def tiles(document: Any) -> list[tuple[str, Cell]]:
         tone = _VERDICTS.get(str(m.get("decision")), ("", ""))[1]
         found.append(
             (
-                str(m.get("metric")),
+                text.word(m.get("metric")),
                 Cell(text.number(m.get("result")), (text.signed(m.get("difference")), "against the source"), tone),
             )
         )
@@ -61,7 +61,7 @@ def budgets(document: Any) -> Table | None:
             Cell("✓ held", tone="good") if b.get("holds") else Cell("✗ missed", (str(b["text"]),) if b.get("text") else (), "bad")
         )
         most = text.limit(b.get("limit")) if not b.get("unit") else form(b.get("limit"))
-        rows.append([str(b.get("name")), most, form(b), held])
+        rows.append([text.word(b.get("name")), most, form(b), held])
     return table("Budget|Limit:|Measured:|Verdict", rows)
 
 
@@ -82,7 +82,7 @@ def _split(shown: str) -> Cell:
 def metrics(document: Any) -> Table | None:
     rows: list[list[Cell | str]] = []
     for m in entries(document, "metrics"):
-        name = Cell(str(m.get("metric")), (f"{m['better']} is better",) if m.get("better") else ())
+        name = Cell(text.word(m.get("metric")), (f"{m['better']} is better",) if m.get("better") else ())
         numbers = [text.number(m.get("source")), text.number(m.get("result")), text.signed(m.get("difference"))]
         more = (f"about {text.number(m['needed'])} would do",) if m.get("needed") else ()
         rows.append([name, *numbers, text.limit(m.get("limit")), _verdict(m.get("decision"), more)])
@@ -117,7 +117,7 @@ def passes(document: Any) -> Table | None:
 
 def _named(step: Step) -> Cell:
     """The pass and what became of it, with the reason."""
-    said, name = steps.state(step), str(step.get("pass"))
+    said, name = steps.state(step), text.word(step.get("pass"))
     if said == "source":
         return Cell(name)
     reason = str(step.get("reason") or "")
@@ -141,7 +141,7 @@ def _changed(step: Step, kept: Mapping[str, Any], key: str, form: text.Format) -
 def _drops(step: Step) -> Cell:
     said = []
     for m in entries(step, "metrics"):
-        said.append(f"{m.get('metric')} {text.number(m.get('value'))}")
+        said.append(f"{text.word(m.get('metric'))} {text.number(m.get('value'))}")
         if known(m.get("drop")) is not None:
             said.append(f"worse by {text.interval({**m, 'value': m['drop']})}")
     return Cell("", tuple(said))
@@ -153,7 +153,7 @@ def worst_slices(metric: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
     def lost(found: Mapping[str, Any]) -> tuple[float, str]:
         value = known(found.get("difference"))
-        return (float("inf") if value is None else -sign * value, str(found.get("name")))
+        return (float("inf") if value is None else -sign * value, text.word(found.get("name")))
 
     return sorted(entries(metric, "slices"), key=lost)
 
@@ -165,15 +165,14 @@ def slices(found: Sequence[Mapping[str, Any]]) -> Table | None:
         unknown = known(change) is not None and dig(change, "low") is None and dig(change, "method")
         numbers = [text.number(s.get(key)) for key in ("samples", "source", "result")]
         difference = Cell(text.signed(change), (str(unknown),) if unknown else ())
-        rows.append([str(s.get("name")), *numbers, difference, _verdict(s.get("decision"))])
+        rows.append([text.word(s.get("name")), *numbers, difference, _verdict(s.get("decision"))])
     return table("Slice|Samples:|Source:|Result:|Difference:|Verdict", rows)
 
 
 def worst_samples(document: Any) -> Table | None:
     rows: list[list[Cell | str]] = []
     for w in entries(document, "worst"):
-        part = text.NONE if w.get("slice") is None else str(w["slice"])
-        rows.append([text.number(w.get("index")), part, text.number(w.get("error"))])
+        rows.append([text.number(w.get("index")), text.word(w.get("slice")), text.number(w.get("error"))])
     return table("Sample|Slice|Relative L2 error:", rows)
 
 
@@ -184,7 +183,7 @@ def layers(swept: Mapping[str, Any]) -> Table | None:
         did = Cell("compressed", tone="good") if n.get("kept") else Cell("left alone", tone="bad")
         rows.append(
             [
-                str(n.get("layer")),
+                text.word(n.get("layer")),
                 str(n.get("op") or ""),
                 text.number(n.get("elements")),
                 text.number(n.get("error")),

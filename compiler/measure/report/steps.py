@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optc.compiler.measure.report.text import dig, entries
+from optc.compiler.measure.report.text import dig, entries, word
 
 Step = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ def of(document: Any) -> list[Step]:
 
 def quiet(document: Any) -> list[str]:
     """The exact passes that found nothing to do, each once."""
-    return list(dict.fromkeys(str(s.get("pass")) for s in entries(document, "steps") if idle(s) and s.get("kind") != "lossy"))
+    return list(dict.fromkeys(word(s.get("pass")) for s in entries(document, "steps") if idle(s) and s.get("kind") != "lossy"))
 
 
 def measured(document: Any) -> bool:

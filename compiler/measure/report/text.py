@@ -28,6 +28,11 @@ def number(value: Any) -> str:
     return f"{value:.{min(max(digits, 0), 6)}f}".replace("-", "−")
 
 
+def word(value: Any) -> str:
+    """A name or a text of the record; a dash where it is missing."""
+    return NONE if value is None or value == "" else str(value)
+
+
 def limit(value: Any) -> str:
     """A number that a person chose, without trailing zeros: 0.01, 1.5."""
     shown = number(value)
