@@ -71,8 +71,9 @@ def chart(rows: Sequence[Row], zero: bool = True, mark: float | None = None, spa
         kept = None
         for i, row in enumerate(rows):
             if linked and kept is not None and row.start == rows[kept].value:
-                for ends in ((kept * _ROW + 31, i * _ROW + 3), (i * _ROW + 18, i * _ROW + 23)):  # not through the text
-                    axes.plot((row.start, row.start), ends, color=_INKS["muted"], linewidth=1, clip_on=False)
+                for to in (j * _ROW for j in range(kept + 1, i + 1)):  # between texts and bars, not through them
+                    for ends in ((to + 31 - _ROW, to + 3), (to + 18, to + 23)):
+                        axes.plot((row.start, row.start), ends, color=_INKS["muted"], linewidth=1, clip_on=False)
             _draw(axes, row, i * _ROW)
             if mark is not None:
                 axes.plot(

@@ -33,7 +33,7 @@ def light(colour: str) -> float:
 
 
 def look_well(browser: Browser, page: Path) -> None:
-    found = {(width, s): look(browser, page, width, s) for width in (390, 930, 1280) for s in ("light", "dark")}
+    found = {(width, s): look(browser, page, width, s) for width in (390, 1000, 1280) for s in ("light", "dark")}
     for (width, _), seen in found.items():
         assert seen.requests == () and seen.errors == ()
         assert seen.width <= seen.window == width  # a phone would show a page that is too wide in a wider window
