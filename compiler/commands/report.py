@@ -44,6 +44,7 @@ def compare(
     from optc.compiler.measure.report import compare as side_by_side
     from optc.compiler.measure.report import formats
     from optc.compiler.measure.report.read import read
+    from optc.compiler.measure.report.text import NONE
 
     if len(bundles) < 2:
         raise UserError("nothing to compare with", place=str(bundles[0]), hint="give two or more bundles")
@@ -60,7 +61,11 @@ def compare(
         for warning in found["warnings"]:
             print(f"warning: {warning}")
         rows = [
-            [r["figure"], r["shown"][0], *(f"{v} ({a})" for v, a in zip(r["shown"][1:], r["against"], strict=True))]
+            [
+                r["figure"],
+                r["shown"][0],
+                *(f"{v} ({a})" if a != NONE else v for v, a in zip(r["shown"][1:], r["against"], strict=True)),
+            ]
             for r in found["rows"]
         ]
         table("in brackets: against the first, of metrics the difference", ["", *found["columns"]], rows)
@@ -68,8 +73,8 @@ def compare(
 
 def _summary(document: dict[str, Any]) -> None:
     from optc.compiler.measure.report import figures
-    from optc.compiler.measure.report.html import state
-    from optc.compiler.measure.report.text import dig, interval
+    from optc.compiler.measure.report.steps import state
+    from optc.compiler.measure.report.text import dig, entries, interval, word
 
     print(dig(document, "decision", "text") or "No decision was recorded.")
     if dig(document, "data", "kind") == "generated":
@@ -77,11 +82,11 @@ def _summary(document: dict[str, Any]) -> None:
     rows = [[r["name"], r["baseline"], r["result"], r["ratio"]] for r in figures.rows(document)]
     if rows:
         table("", ["", "baseline", "result", "ratio"], rows)
-    for m in document.get("metrics") or []:
-        said = f"{m.get('metric')}: {interval(m.get('source'))} -> {interval(m.get('result'))}"
+    for m in entries(document, "metrics"):
+        said = f"{word(m.get('metric'))}: {interval(m.get('source'))} -> {interval(m.get('result'))}"
         print(f"{said}, difference {interval(m.get('difference'))}")
-    for s in document.get("steps") or []:
+    for s in entries(document, "steps"):
         if not s.get("kept"):
-            print(f"'{s.get('pass')}' was {state(s)}: {s.get('reason') or 'no reason was recorded'}")
+            print(f"'{word(s.get('pass'))}' was {state(s)}: {s.get('reason') or 'no reason was recorded'}")
         elif s.get("skipped"):
-            print(f"'{s.get('pass')}' left alone: {', '.join(map(str, s['skipped']))}")
+            print(f"'{word(s.get('pass'))}' left alone: {', '.join(map(str, s['skipped']))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def render(document: Mapping[str, Any], form: str) -> str:
     if form not in FORMATS:
         raise UserError(f"unknown format '{form}'", place="--format", hint=nearest(form, FORMATS))
     if form == "json":
-        return json.dumps(document, indent=2) + "\n"
+        return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
     return {"html": html.render, "junit": junit.junit, "sarif": sarif.sarif}[form](document)
 
 
@@ -36,3 +37,12 @@ def write(text: str, path: Path) -> None:
     """The file appears whole or not at all."""
     with atomic.writing(path) as file:
         file.write(text.encode("utf-8", "replace"))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has neither NaN nor infinity (RFC 8259): null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,108 +1,108 @@
-"""report.html: the record of a compilation as one page that needs no network."""
+"""report.html: the record of a compilation as one page that needs no network and no script."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from optc.compiler.measure.report import figures, text
-from optc.compiler.measure.report.plots import Bar, bars
-from optc.compiler.measure.report.text import dig
-
-_LAYERS = 20  # of a sensitivity picture
+from optc.compiler.measure.report import figures, pictures, sections, steps, text
+from optc.compiler.measure.report.text import dig, entries
 
 
 def render(document: Mapping[str, Any]) -> str:
     """The page of a measurements document, in which every key may be missing or null. The same document gives the same text."""
-    return page("report.html.j2", d=document, **_view(document))
+    return page("report.html.j2", **_view(document))
 
 
 def page(template: str, **values: Any) -> str:
     """A template of this package, filled; all values are escaped."""
-    from jinja2 import ChainableUndefined, Environment, PackageLoader
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader("optc.compiler.measure.report", "."), autoescape=True, undefined=ChainableUndefined, trim_blocks=True
-    )
-    forms = {"number": text.number, "signed": text.signed, "interval": text.interval, "size": text.size}
-    environment.filters |= forms | {"unit": lambda value, name: text.unit(name or "")(value)}
+    loader = PackageLoader("optc.compiler.measure.report", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(template).render(**values)
 
 
-def state(step: Mapping[str, Any]) -> str:
-    """What became of a pass, in a word or two."""
-    if step.get("kept"):
-        return "source" if step.get("kind") == "source" else "kept"
-    return "dropped" if "brings nothing" in (step.get("reason") or "") or step.get("kind") == "exact" else "rolled back"
-
-
 def _view(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template shows and does not find in the document as it is."""
+    """What the template shows."""
     from markupsafe import Markup
 
-    steps: Sequence[Mapping[str, Any]] = document.get("steps") or []
-    told = [s for s in steps if s.get("rewrites") or not s.get("kept") or s.get("kind") in ("source", "lossy") or s.get("reason")]
-    idle = [str(s.get("pass")) for s in steps if not any(s is t for t in told)]
-    names = dict.fromkeys(m.get("metric") for s in told for m in s.get("metrics") or [])
-    pictures = [("Size", _steps(told, "bytes", text.size)), ("Latency", _steps(told, "latency_ms", text.unit("ms")))]
-    pictures += [("Peak memory", _steps(told, "memory_mb", text.unit("MB")))]
-    pictures += [(str(n), _metric(told, n)) for n in names]
-    sensitivity = [
-        {"pass": s.get("pass"), "samples": s.get("samples"), "layers": s.get("layers") or [], "picture": Markup(_layers(s))}
-        for s in document.get("sensitivity") or []
-    ]
+    def drawn(title: str, note: str, svg: str) -> dict[str, Any]:
+        return {"title": title, "note": note, "svg": Markup(svg)}
+
+    parted = [(m, sections.worst_slices(m)) for m in entries(document, "metrics")]
     return {
-        "rows": figures.rows(document),
+        "name": str(dig(document, "source", "name") or "model"),
+        "target": dig(document, "target"),
+        "verdict": _verdict(document),
+        "generated": dig(document, "data", "kind") == "generated" and bool(entries(document, "metrics")),
+        "measured": steps.measured(document),
+        "tiles": sections.tiles(document),
+        "budgets": sections.budgets(document),
+        "sides": sections.sides(document),
         "conditions": figures.conditions(document),
-        "steps": [{**s, "state": state(s)} for s in told],
-        "idle": idle,
-        "pictures": [(name, Markup(svg)) for name, svg in pictures if svg],
-        "slices": _slices(document),
-        "sensitivity": sensitivity,
-        "shown_layers": _LAYERS,
-        "generated": dig(document, "data", "kind") == "generated",
+        "metrics": sections.metrics(document),
+        "summary": steps.summary(document),
+        "waterfalls": [drawn(p.title, p.note, p.svg) for p in pictures.waterfalls(document)],
+        "passes": sections.passes(document),
+        "quiet": steps.quiet(document),
+        "slices": [
+            {"metric": text.word(m.get("metric")), "picture": Markup(pictures.slices(m, worst)), "table": sections.slices(worst)}
+            for m, worst in parted
+            if worst
+        ],
+        "shown_slices": pictures.SLICES,
+        "worst": sections.worst_samples(document),
+        "sensitivity": [
+            {
+                "pass": text.word(s.get("pass")),
+                "samples": s.get("samples"),
+                "picture": Markup(pictures.layers(s)),
+                "table": layers,
+            }
+            for s in entries(document, "sensitivity")
+            if (layers := sections.layers(s)) is not None
+        ],
+        "facts": sections.facts(document),
+        "commands": _commands(document),
+        "recipe": dig(document, "recipe"),
+        "how": [] if steps.measured(document) else _how(document),
     }
 
 
-def _steps(steps: Sequence[Mapping[str, Any]], key: str, form: text.Format) -> str:
-    """A bar a step; nothing where fewer than two steps have the figure."""
-    found = [_bar(s, s[key], form(s[key])) for s in steps if isinstance(s.get(key), int | float)]
-    return bars(found) if len(found) > 1 else ""
+def _verdict(document: Any) -> dict[str, Any]:
+    """The decision: its headline, what missed, and its tone."""
+    found = dig(document, "decision")
+    limits = entries(found, "limits")
+    if not isinstance(found, Mapping):
+        return {"text": "No decision was recorded.", "missed": [], "tone": ""}
+    if dig(found, "holds"):
+        return {"text": str(found.get("text") or "Within every budget."), "missed": [], "tone": "holds" if limits else ""}
+    missed = [str(b.get("text") or f"{text.word(b.get('name'))} is not held") for b in limits if not b.get("holds")]
+    said = [str(found["text"])] if found.get("text") and not missed else missed
+    return {"text": "Not within budget", "missed": said, "tone": "missed"}
 
 
-def _metric(steps: Sequence[Mapping[str, Any]], name: str) -> str:
-    found = [
-        _bar(s, m["value"], text.number(m["value"]))
-        for s in steps
-        for m in s.get("metrics") or []
-        if m.get("metric") == name and isinstance(m.get("value"), int | float)
+def _commands(document: Any) -> list[tuple[str, str]]:
+    """How to do it again, from the folder of the source and the files of the bundle."""
+    command, name = dig(document, "command"), str(dig(document, "source", "name") or "MODEL")
+    if not command:
+        return []
+    if dig(document, "decision", "holds") is False:
+        return [("a missed budget leaves no bundle; with the recipe that was given", str(command))]
+    return [
+        ("decide and measure again, with the recipe that lies in the bundle", str(command)),
+        ("decide as it was decided here: the same bytes, and nothing is measured", f"{command} --decisions decisions.json"),
+        ("race it against onnxruntime here", f"optc bench again.optc {name}"),
+        ("is it the same model?", f"optc check {name} again.optc"),
     ]
-    return bars(found)
 
 
-def _bar(step: Mapping[str, Any], value: float, shown: str) -> Bar:
-    return Bar(str(step.get("pass")), value, shown, ink="accent" if step.get("kept") else "muted")
-
-
-def _layers(swept: Mapping[str, Any]) -> str:
-    """The layers that did most harm, on the metric where it was measured, else on the output error."""
-    layers = swept.get("layers") or []
-    key = "drop" if any(n.get("drop") is not None for n in layers) else "error"
-    known = [n for n in layers if isinstance(n.get(key), int | float)]
-    worst = sorted(known, key=lambda n: (-n[key], str(n.get("layer"))))[:_LAYERS]
-    found = []
-    for n in worst:
-        low, high = (n.get("low"), n.get("high")) if key == "drop" else (None, None)
-        found.append(Bar(str(n.get("layer")), n[key], text.number(n[key]), low, high, "accent" if n.get("kept") else "bad"))
-    return bars(found)
-
-
-def _slices(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The slices of each metric that lost most, worst first, at most ten a metric."""
-    found: list[dict[str, Any]] = []
-    for m in document.get("metrics") or []:
-        sign = 1 if m.get("better") == "lower" else -1
-        known = [s for s in m.get("slices") or [] if isinstance(s, Mapping)]
-        known.sort(key=lambda s, sign=sign: (-sign * (dig(s, "difference", "value") or 0), str(s.get("name"))))  # type: ignore[misc]
-        found += [{**s, "metric": m.get("metric")} for s in known[:10]]
-    return found
+def _how(document: Any) -> list[tuple[str, str]]:
+    """How to measure what was not."""
+    compile_ = f"optc compile {dig(document, 'source', 'name') or 'MODEL'} -o measured.optc"
+    return [
+        ("speed, size and memory after every pass, beside onnxruntime", f"{compile_} --measure"),
+        ("what became of the outputs, on your data", f"{compile_} --data DATA.npz --metric agreement --metric relative-l2"),
+        ("with labels and budgets: what breaks them is rolled back", f"{compile_} --data DATA.npz --labels y --max-drop top1=1%"),
+    ]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from optc.compiler.measure.report.html import state
-from optc.compiler.measure.report.text import dig
+from optc.compiler.measure.report.steps import state
+from optc.compiler.measure.report.text import dig, entries, word
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 RULES = {
@@ -22,15 +22,17 @@ def sarif(document: Mapping[str, Any]) -> str:
     """One run; every result is about the source model."""
     name = str(dig(document, "source", "name") or "model")
     found = [
-        ("budget-missed", b.get("text") or f"{b.get('name')} is not held")
-        for b in dig(document, "decision", "limits") or []
+        ("budget-missed", b.get("text") or f"{word(b.get('name'))} is not held")
+        for b in entries(document, "decision", "limits")
         if not b.get("holds")
     ]
-    for s in document.get("steps") or []:
+    for s in entries(document, "steps"):
         if not s.get("kept"):
-            found.append(("pass-rolled-back", f"'{s.get('pass')}' was {state(s)}: {s.get('reason') or 'no reason was recorded'}"))
+            found.append(
+                ("pass-rolled-back", f"'{word(s.get('pass'))}' was {state(s)}: {s.get('reason') or 'no reason was recorded'}")
+            )
         elif s.get("skipped"):
-            found.append(("layers-left-alone", f"'{s.get('pass')}' left alone: {', '.join(map(str, s['skipped']))}"))
+            found.append(("layers-left-alone", f"'{word(s.get('pass'))}' left alone: {', '.join(map(str, s['skipped']))}"))
     ids = list(RULES)
     location = {"physicalLocation": {"artifactLocation": {"uri": quote(name)}}}
     rules = [
