@@ -209,6 +209,7 @@ def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, An
         "source": {"name": job.model.name, "sha256": digest, "nodes": nodes, "bytes": sources.size(job.model)},
         "target": str(recipe.target),
         "data": about,
+        "recipe": recipe.to_toml(),
         "environment": environment(_tools(), cores()),
         "command": f"optc compile {job.model.name} -o again.optc --recipe recipe.toml{keep}",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,7 @@ def sensitivity(
     seed: measure.Seed = None,
     recipe: measure.RecipeData = None,
     allow_code: measure.AllowCode = False,
+    output: Annotated[Path | None, typer.Option("-o", help="Write a page with a picture.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Let a lossy pass change one layer alone, each in turn, and say what it does to the outputs and to a metric."""
@@ -41,6 +43,11 @@ def sensitivity(
     swept = api.sensitivity(model, passes, api.parse_shapes(shape), source, metric, metric_output)
     rows = [record.layer(layer) for layer in swept.layers]
     document = {"pass": swept.text, "samples": swept.samples, "metric": metric, "layers": rows}
+    if output is not None:
+        from optc.compiler.measure.report import formats
+        from optc.compiler.measure.report import sensitivity as page
+
+        formats.write(page.render(document, model.name), output)
     if json:
         emit(document)
         return
@@ -52,3 +59,5 @@ def sensitivity(
     ]
     table(f"{swept.text}, one layer at a time", ["layer", "operator", "elements", "output error (relative L2)", *drop], lines)
     print(f"{swept.samples} {'generated ' if source is None else ''}samples")
+    if output is not None:
+        print(f"wrote {output}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def test_a_layer_survives_being_written() -> None:
         assert sensitivity.layer_of(json.loads(json.dumps(astuple(layer)))) == layer
 
 
-def test_the_command(data: Source, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, data: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "layers.html"
     with pytest.raises(SystemExit) as done:
         main(
             [
@@ -76,11 +78,15 @@ def test_the_command(data: Source, capsys: pytest.CaptureFixture[str]) -> None:
                 "--metric",
                 "top1",
                 "--json",
+                "-o",
+                str(page),
             ]
         )
     found = json.loads(capsys.readouterr().out)
     assert done.value.code == 0 and found["pass"].startswith("prune-weights{sparsity=0.8") and found["metric"] == "top1"
     assert all(layer["low"] <= layer["drop"] <= layer["high"] for layer in found["layers"])
+    told = page.read_text()
+    assert "<svg" in told and all(layer["layer"] in told for layer in found["layers"]) and "left alone" not in told
 
 
 @pytest.mark.parametrize("passes", ["canonicalize", ""])

@@ -167,6 +167,6 @@ def layers(swept: Mapping[str, Any]) -> str:
     for value, n in worst[:LAYERS]:
         low, high = (known(n.get("low")), known(n.get("high"))) if key == "drop" else (None, None)
         rows.append(
-            Row(text.word(n.get("layer")), value, text.number(value), 0.0, low, high, "accent" if n.get("kept") else "bad")
+            Row(text.word(n.get("layer")), value, text.number(value), 0.0, low, high, "accent" if n.get("kept", True) else "bad")
         )
     return chart(rows)

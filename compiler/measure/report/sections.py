@@ -180,7 +180,7 @@ def layers(swept: Mapping[str, Any]) -> Table | None:
     rows: list[list[Cell | str]] = []
     for n in entries(swept, "layers"):
         drop = {"value": n.get("drop"), "low": n.get("low"), "high": n.get("high")}
-        did = Cell("compressed", tone="good") if n.get("kept") else Cell("left alone", tone="bad")
+        did = Cell("compressed", tone="good") if n.get("kept") else Cell("left alone" if "kept" in n else "", tone="bad")
         rows.append(
             [
                 text.word(n.get("layer")),

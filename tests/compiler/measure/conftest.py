@@ -8,29 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from optc.compiler import api, load
+from optc.compiler import api
 from optc.compiler.measure import cost, race
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.latency import interleaved
 from optc.compiler.measure.limits import Limits
-from optc.compiler.reference import Reference
+from tests.compiler import patterns as made
 
-MODEL = Path(__file__).resolve().parents[2] / "models" / "fashion_cnn.onnx"
+MODEL = made.MODEL
 
 
 @pytest.fixture(scope="session")
 def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data.npz: x 2000×1×28×28, coarse patterns; y, what the source says of them, one in eleven wrong."""
-    coarse = np.random.default_rng(0).random((2000, 1, 4, 4), np.float32)
-    x = np.where(coarse > 0.6, coarse, 0).repeat(7, 2).repeat(7, 3)
-    y = next(iter(Reference(load.load(MODEL)).run({"x": x}).values())).argmax(1)
-    y[::11] = (y[::11] + 1) % 10
-    path = tmp_path_factory.mktemp("patterns") / "data.npz"
-    np.savez(path, x=x, y=y)
-    return path
+    return made.write(tmp_path_factory.mktemp("patterns") / "data.npz", 2000, wrong=11)
 
 
 @pytest.fixture(scope="session")
