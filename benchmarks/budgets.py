@@ -95,7 +95,7 @@ def row(name: str, case: Case, record: dict[str, Any]) -> list[str]:
         f"{record['data']['samples']:,}",
         f"{m['metric']} {m['source']:.4f} -> {m['result']:.4f}",
         f"{harm['value']:.4f} [{harm['low']:.4f}, {harm['high']:.4f}] of {harm['limit']:g}",
-        ("kept" if lossy["kept"] else "rolled back") + fewer,
+        ("rolled back" if not lossy["kept"] else "kept" if lossy["rewrites"] else "changed nothing") + fewer,
         f"{steps[0]['nodes']} -> {lossy['nodes']}" if "nodes" in steps[0] else str(lossy["nodes"]),
         f"{sizes[0]:.2f} -> {sizes[1]:.2f}",
         f"{memory[0]:.0f} -> {memory[1]:.0f}",
