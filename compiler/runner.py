@@ -273,7 +273,8 @@ class _Run:
         elif self.edit.mark() > mark:
             self._verify(p, mark)
         else:
-            outcome = replace(outcome, reason="changed nothing")
+            refused = next((r.reason for r in self.edit.refusals[refusals:] if r.owner == p.name and r.reason), "")
+            outcome = replace(outcome, reason=f"changed nothing: {refused}" if refused else "changed nothing")
         self._keep(p, outcome)
 
     def _attempt(

@@ -204,3 +204,14 @@ def test_a_fault_inside_the_region_is_seen() -> None:
 def test_equal_models_have_no_changed_region() -> None:
     model = chain()
     assert check.changed_region(model, model.clone()) is None
+
+
+def test_a_lossy_pass_that_changed_nothing_says_what_refused() -> None:
+    weight = ", ".join(["0.5"] * 1024)
+    model = printer.parse(
+        f'<ir_version: 6, opset_import: ["" : 11]> g (float[1, 32] x) => (float[1, 32] y) <float[32, 32] w = {{{weight}}}>'
+        " { y = MatMul (x, w) }"
+    )
+    (outcome,) = runner.run(Pipeline.parse("quantize-weights"), model).outcomes
+    assert outcome.kept and outcome.rewrites == 0
+    assert outcome.reason.startswith("changed nothing: a scale for each channel needs opset 13, the model has 11")
