@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from optc.compiler import options
 from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Outcome
-from optc.compiler.pipeline import Pipeline
+from optc.compiler.pipeline import Pass, Pipeline
 
 FORMAT = "optc decisions 4"
 
@@ -60,12 +61,21 @@ def read(path: Path, source: str, pipeline: Pipeline, partial: bool = False) -> 
         raise UserError(f"not a decisions file: {error}", place=str(path), hint="give a bundle's decisions.json") from error
     if held.get("source") != source:
         raise UserError("the decisions were taken for another model", place=str(path), hint="compile once without them")
-    wanted = [str(p) for p in pipeline]
-    if [d["pass"] for d in taken] != (wanted[: len(taken)] if partial else wanted):
+    wanted = pipeline.passes[: len(taken)] if partial else pipeline.passes
+    if len(taken) != len(wanted) or not all(_same(d["pass"], p) for d, p in zip(taken, wanted, strict=True)):
         raise UserError(
             "the decisions were taken for another pipeline", place=str(path), lines=[",".join(d["pass"] for d in taken)]
         )
     return Decisions(taken, evidence)
+
+
+def _same(text: str, p: Pass) -> bool:
+    """Whether a text means this pass: options with their defaults may be spelled out or not."""
+    if text == str(p):
+        return True
+    item = options.single(text, "pass")
+    values = {name: value for name, (value, _) in item.options.items()}
+    return item.name == p.name and options.construct(type(p), values, place=f"pass '{text}'") == p
 
 
 def kept(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Pipeline:
@@ -82,8 +92,12 @@ def outcomes(taken: Sequence[Mapping[str, Any]], pipeline: Pipeline, ran: Sequen
     """The outcomes of the whole pipeline: of what was kept as it ran again, with what was measured then, and the rejections."""
     rest = iter(ran)
     return [
-        replace(next(rest), error=d["error"], reason=d["reason"], measured=d["measured"])
-        if d["kept"]
-        else Outcome(p.name, d["pass"], 0, d["nodes"], d["nodes"], 0.0, False, d["reason"], d["error"], measured=d["measured"])
+        replace(next(rest), error=d["error"], reason=d["reason"], measured=d["measured"]) if d["kept"] else _rejected(p, d)
         for p, d in zip(pipeline, taken, strict=True)
     ]
+
+
+def _rejected(p: Pass, d: Mapping[str, Any]) -> Outcome:
+    """The outcome of a pass that was not kept; `skipped` are the layers that it had been tried without."""
+    nodes, skipped = d["nodes"], tuple(d["skipped"])
+    return Outcome(p.name, str(p), 0, nodes, nodes, 0.0, False, d["reason"], d["error"], skipped, d["measured"])

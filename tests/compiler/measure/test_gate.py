@@ -91,6 +91,27 @@ def test_with_its_decisions_the_bytes_are_the_same_and_nothing_is_measured(tmp_p
     assert all((first / f).read_bytes() == (again / f).read_bytes() for f in files)
 
 
+def test_a_bundles_recipe_and_decisions_fit_together(tmp_path: Path, data: Source) -> None:
+    compiled(tmp_path / "a.optc", data, "quantize-weights", max_drop=("top1=30%",))
+    records = {"recipe": tmp_path / "a.optc" / "recipe.toml", "decisions": tmp_path / "a.optc" / "decisions.json"}
+    api.compile(MODEL, tmp_path / "b.optc", cache=False, **records)  # which spells out every option, the text had none
+    one, other = ((tmp_path / name / "measurements.json").read_bytes() for name in ("a.optc", "b.optc"))
+    assert one == other
+    with pytest.raises(UserError, match="another pipeline"):
+        api.compile(MODEL, tmp_path / "c.optc", cache=False, passes="quantize-weights{per-channel=false}", **records)
+
+
+def test_a_pass_rejected_after_it_was_tried_on_fewer_layers_is_replayed_to_the_same_bytes(tmp_path: Path, data: Source) -> None:
+    asked: dict[str, Any] = {"target": "onnxruntime", "passes": RUINOUS, "data": data, "cache": False}
+    asked["budgets"] = Limits(max_drop=("top1=30%",))  # pruned weights take as many bytes: it brings nothing
+    api.compile(MODEL, tmp_path / "a.optc", **asked)
+    (taken,) = json.loads((tmp_path / "a.optc" / "decisions.json").read_text())["passes"]
+    assert not taken["kept"] and taken["skipped"]
+    api.compile(MODEL, tmp_path / "b.optc", decisions=tmp_path / "a.optc" / "decisions.json", **asked)
+    for name in ("manifest.json", "decisions.json"):
+        assert (tmp_path / "a.optc" / name).read_bytes() == (tmp_path / "b.optc" / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
