@@ -17,7 +17,7 @@ from optc.compiler import bundle, decisions, inputs, ir, load, reproducer, runne
 from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
 from optc.compiler.cores import cores
-from optc.compiler.diagnostics import ContractError, InternalError, OptcError
+from optc.compiler.diagnostics import ContractError, InternalError, OptcError, UserError
 from optc.compiler.instrument import Outcome
 from optc.compiler.journal import Journal, layers
 from optc.compiler.manifest import Manifest, ValueInfo
@@ -28,6 +28,7 @@ from optc.compiler.measure.cost import Costs
 from optc.compiler.measure.environment import environment
 from optc.compiler.measure.finished import Finished
 from optc.compiler.measure.gate import Gate, batch_size
+from optc.compiler.measure.limits import Limits
 from optc.compiler.measure.report import formats
 from optc.compiler.numerics import TOLERANCE, Comparison, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pipeline
@@ -116,6 +117,8 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     draft = Manifest(digest, str(recipe.pipeline), str(recipe.target), inputs_, outputs, tools=_tools())
     mine, wanted_by_target = recipe.pipeline, Pipeline.parse(recipe.target.pipeline())
     earlier = decisions.read(job.decisions, digest, mine + wanted_by_target) if job.decisions is not None else None
+    if earlier is not None and job.decisions is not None and recipe.budgets.wanted:
+        _same_budgets(recipe.budgets, earlier, job.decisions)
     first, second = (None, None) if earlier is None else (earlier.taken[: len(mine)], earlier.taken[len(mine) :])
 
     def state(found: ir.Model, to: Path) -> runtime.Program:
@@ -171,6 +174,17 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     }
     view = Target.parse("onnx").build(model) if job.keep_onnx else None
     bundle.write(path, draft, artifact, records=records, view=view)
+
+
+def _same_budgets(asked: Limits, earlier: decisions.Decisions, file: Path) -> None:
+    """Raise UserError where budgets are asked for that the decisions were not taken for: replaying them measures nothing."""
+    held = Recipe.parse(str(earlier.evidence.get("recipe", "")), str(file)).budgets
+    if asked != held:
+        raise UserError(
+            "the decisions were taken for other budgets, and with decisions nothing is measured",
+            place=str(file),
+            hint="leave the budgets out, to decide as it was decided; or the decisions, to measure",
+        )
 
 
 def _feeds(job: Job, model: ir.Model) -> Feeds:

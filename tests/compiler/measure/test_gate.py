@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,17 @@ def test_a_pass_rejected_after_it_was_tried_on_fewer_layers_is_replayed_to_the_s
     api.compile(MODEL, tmp_path / "b.optc", decisions=tmp_path / "a.optc" / "decisions.json", **asked)
     for name in ("manifest.json", "decisions.json"):
         assert (tmp_path / "a.optc" / name).read_bytes() == (tmp_path / "b.optc" / name).read_bytes()
+
+
+def test_decisions_taken_for_other_budgets_are_refused_since_nothing_would_judge_them(tmp_path: Path, data: Source) -> None:
+    compiled(tmp_path / "a.optc", data, "quantize-weights", max_drop=("top1=30%",))
+    wide = tmp_path / "a.optc" / "decisions.json"
+    recipe = Recipe.read(tmp_path / "a.optc" / "recipe.toml")
+    for budgets in (replace(recipe.budgets, max_drop=("top1=2%",)), replace(recipe.budgets, max_size="1B")):
+        with pytest.raises(UserError, match="taken for other budgets"):
+            api.compile(MODEL, tmp_path / "b.optc", recipe=replace(recipe, budgets=budgets), cache=False, decisions=wide)
+    assert not (tmp_path / "b.optc").exists()
+    api.compile(MODEL, tmp_path / "c.optc", recipe=replace(recipe, budgets=Limits()), cache=False, decisions=wide)
 
 
 @pytest.mark.parametrize(
