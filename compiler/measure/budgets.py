@@ -60,6 +60,10 @@ def check_enough(metric: Metric, budget: Budget, samples: int, slices: Mapping[s
     or on those of a slice."""
     _check(metric, budget, samples, f"--max-drop {metric.name}", "")
     option = "--max-drop" if budget.slice is None else "--max-slice-drop"
+    if budget.slice is not None and not slices:
+        raise UserError(
+            "the data have no slices", place=f"{option} {metric.name}", hint="--slice NAME says which array tells them"
+        )
     for name, count in sorted((slices or {}).items(), key=lambda s: s[1])[:1]:  # the smallest needs most
         _check(metric, budget.of_slices(), count, f"{option} {metric.name}", f" of slice '{name}'")
 

@@ -53,8 +53,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return Source(path, labels="y", batch=100)
 
 
-def steps(output: Path, data: Source, *passes: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    limits = Limits(max_drop=("top1=5%",), max_slice_drop=("top1=70%",), keep_neutral=True)
+def steps(
+    output: Path, data: Source, *passes: Any, slices: tuple[str, ...] = ("top1=70%",)
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    limits = Limits(max_drop=("top1=5%",), max_slice_drop=slices, keep_neutral=True)
     recipe = Recipe(pipeline=Pipeline(passes), target=Target.parse("onnxruntime"), data=data, budgets=limits)
     api.compile(MODEL, output, recipe=recipe, cache=False)
     found = json.loads((output / "measurements.json").read_text())
@@ -62,7 +64,7 @@ def steps(output: Path, data: Source, *passes: Any) -> tuple[list[dict[str, Any]
 
 
 def test_a_gate_on_the_mean_lets_a_ruined_class_through(tmp_path: Path, data: Source) -> None:
-    (step,), found = steps(tmp_path / "a.optc", data, RuinClass())
+    (step,), found = steps(tmp_path / "a.optc", data, RuinClass(), slices=())
     assert step["kept"] and found["metrics"][0]["decision"] == "keep"
 
 
@@ -74,8 +76,15 @@ def test_the_gate_on_slices_catches_it_and_goes_on_with_the_next_pass(tmp_path: 
     assert {s["name"] for s in found["metrics"][0]["slices"]} == {"0", "1", "2", "3", "4", "5", "6", "8", "9"}
 
 
+def test_a_budget_of_slices_needs_slices(tmp_path: Path, data: Source) -> None:
+    with pytest.raises(UserError, match="the data have no slices"):
+        steps(tmp_path / "a.optc", data, RuinClass())
+    with pytest.raises(UserError, match="the data have no slices"):
+        api.measure(MODEL, MODEL, data, ["top1"], ["top1=5%"], max_slice_drop=["top1=70%"])
+
+
 def test_check_says_which_slice_was_ruined(tmp_path: Path, data: Source) -> None:
-    steps(tmp_path / "a.optc", data, RuinClass())
+    steps(tmp_path / "a.optc", data, RuinClass(), slices=())
     found = api.measure(MODEL, tmp_path / "a.optc", replace(data, slice="y"), ["top1"], ["top1=5%"], max_slice_drop=["top1=70%"])
     assert not found.holds
     worst = found.measured[0].worst
