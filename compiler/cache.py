@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from optc.compiler import atomic, bundle
@@ -20,6 +21,18 @@ _KEY = re.compile("[0-9a-f]{64}")
 def key(parts: Mapping[str, str]) -> str:
     """The digest of what a compilation depends on: source, recipe, target, machine, versions of tools."""
     return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Make a folder of the cache and write in it. Raises UserError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:  # no folder, no right, no space, or a file system for reading only
+        raise UserError(
+            f"the cache cannot be written: {error.strerror}", place=str(folder), hint="set OPTC_CACHE to another folder"
+        ) from error
 
 
 class Cache:
@@ -49,16 +62,11 @@ class Cache:
 
     def put(self, key: str, path: Path) -> None:
         """Keep a copy of a bundle. Raises UserError where the cache's folder cannot be written."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with writing_to(self.folder):
             atomic.sweep(self.folder)
             if self.get(key) is None:
                 bundle.publish(path, self.folder / key)
             self._evict(keep=key)
-        except (PermissionError, NotADirectoryError) as error:
-            raise UserError(
-                f"the cache cannot be written: {error.strerror}", place=str(self.folder), hint="set OPTC_CACHE to another folder"
-            ) from error
 
     def _evict(self, keep: str) -> None:
         entries = sorted(self._entries())

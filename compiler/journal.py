@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from optc.compiler import atomic, decisions
+from optc.compiler import atomic, cache, decisions
 from optc.compiler.decisions import Decisions
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.runner import Report
@@ -30,9 +30,8 @@ class Journal:
         """Keep the decisions of a report; the file appears whole or not at all."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         swept = {text: [astuple(layer) for layer in layers] for text, layers in report.sensitivity.items()}
-        with atomic.writing(self.path) as file:
+        with cache.writing_to(self.path.parent), atomic.writing(self.path) as file:
             file.write(decisions.to_bytes(self.source, report.outcomes, {"sensitivity": swept}))
 
     def done(self) -> None:

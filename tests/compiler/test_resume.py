@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from optc.compiler import api
+from optc.compiler.diagnostics import UserError
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.limits import Limits
 from tests.compiler import patterns
@@ -97,3 +98,10 @@ def test_killed_in_each_of_five_steps(tmp_path: Path, data: Path, step: int, mon
     assert decided(tmp_path / "a.optc") == decided(tmp_path / "b.optc")
     compiled(tmp_path / "c.optc", data, cache=False, decisions=tmp_path / "a.optc" / "decisions.json")
     assert contents(tmp_path / "a.optc") == contents(tmp_path / "c.optc")
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OPTC_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="the cache cannot be written"):
+        compiled(tmp_path / "a.optc", data)
