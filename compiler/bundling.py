@@ -173,6 +173,8 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
         "report.html": formats.render(evidence, "html").encode(),
     }
     view = Target.parse("onnx").build(model) if job.keep_onnx else None
+    if view is not None and view.files.keys() & artifact.files.keys():
+        view = None  # the program is an ONNX file itself
     bundle.write(path, draft, artifact, records=records, view=view)
 
 

@@ -179,3 +179,9 @@ def test_budgets_stand_in_a_recipe() -> None:
     assert Recipe.parse(recipe.to_toml()) == recipe
     assert recipe.budgets.latency == ("p99", 20.0) and recipe.budgets.size == 5e6
     assert quantity("2MiB", "size", "") == 2**21
+
+
+def test_an_onnx_file_is_kept_also_where_it_is_the_program(tmp_path: Path) -> None:
+    for target in ("onnxruntime", "onnx"):
+        api.compile(MODEL, tmp_path / target, target=target, cache=False, keep_onnx=True)
+        assert (tmp_path / target / "model.onnx").is_file()
