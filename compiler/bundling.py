@@ -159,8 +159,9 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     else:
         finished = measured.measure(job.model, model, program, recipe.budgets, gate, tell)
         missed = finished.missed
-        worst = record.against_source(compare(expected, actual), _samples(feeds, recipe.data))
-        evidence = {**_about(job, digest, before, gate), **worst, **_story(job, finished, ran, program)}
+        worst = record.against_source(compare(expected, actual), _samples(feeds, recipe))
+        swept = gate.few.samples if gate is not None and gate.few is not None else _samples(feeds, recipe)
+        evidence = {**_about(job, digest, before, gate), **worst, **_story(job, finished, ran, program, swept)}
     _report(job, evidence)
     if missed:
         hint = "nothing was written: relax the budget, or other passes"
@@ -195,16 +196,23 @@ def _feeds(job: Job, model: ir.Model) -> Feeds:
     data = job.recipe.data
     if data is None:
         return inputs.generate(model, seed=job.recipe.seed)
-    if not data.labels and not job.recipe.budgets.metrics and not job.recipe.budgets.max_drop:
+    if not _streamed(job.recipe):
         return samples.read(data, model)
     few = replace(data, limit=min(data.limit or CHECKED, CHECKED))  # data to measure metrics on are many, and streamed
     size = batch_size(data, model)
     return [batch.feeds for batch in samples.Dataset(few, model, size)]
 
 
-def _samples(feeds: Feeds, data: samples.Source | None) -> int:
+def _streamed(recipe: Recipe) -> bool:
+    """Whether the data are there to measure metrics on: many samples, counted by the leading axis unless they say otherwise."""
+    data, budgets = recipe.data, recipe.budgets
+    return data is not None and bool(data.labels or budgets.metrics or budgets.max_drop)
+
+
+def _samples(feeds: Feeds, recipe: Recipe) -> int:
     """How many samples feeds hold: one each, unless the data count them by the leading axis."""
-    if data is None or data.batch == 0 or (data.batch is None and not data.labels):
+    data = recipe.data
+    if data is None or data.batch == 0 or (data.batch is None and not _streamed(recipe)):
         return len(feeds)
     return sum(len(np.atleast_1d(next(iter(feed.values())))) for feed in feeds)
 
@@ -231,12 +239,12 @@ def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, An
     }
 
 
-def _story(job: Job, finished: Finished, ran: runner.Report, program: runtime.Program) -> dict[str, Any]:
-    """Baseline, what each pass did, and the result."""
+def _story(job: Job, finished: Finished, ran: runner.Report, program: runtime.Program, swept: int) -> dict[str, Any]:
+    """Baseline, what each pass did, and the result; layers were measured alone on `swept` samples."""
     done = finished.document(program.manifest.bytes_needed, sources.size(job.model))
     lossy = {str(p) for p in job.recipe.pipeline if isinstance(p, LossyPass)}
     steps = [measured.first_step(done), *record.steps(ran.outcomes, lambda o: o.text in lossy)]
-    return {**done, "steps": steps, "sensitivity": record.sensitivity(ran.sensitivity, ran.outcomes, CHECKED)}
+    return {**done, "steps": steps, "sensitivity": record.sensitivity(ran.sensitivity, ran.outcomes, swept)}
 
 
 def _report(job: Job, evidence: Mapping[str, Any]) -> None:

@@ -187,7 +187,7 @@ def _look(source: Run, batch: Batch, output: str | None) -> _Look:
     rows = len(labels) if labels is not None else len(np.atleast_1d(next(iter(batch.feeds.values()))))
     if before.ndim == 0 or len(before) != rows:
         held = f"output '{name}' is of shape {list(before.shape)}, the samples are {rows}"
-        raise UserError(held, hint="metrics need one row a sample; another output: --output NAME")
+        raise UserError(held, hint="name one with a row a sample: --metric-output NAME (of optc check: --output)")
     return _Look(name, before, labels)
 
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from optc.compiler import api
 from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.measure.data import Source
+from optc.compiler.measure.gate import FEW
 from optc.compiler.measure.limits import Limits, quantity
 from optc.compiler.recipe import Recipe
 from tests.compiler import patterns
@@ -57,6 +59,7 @@ def test_a_pass_that_is_beyond_its_budget_is_tried_on_fewer_layers(tmp_path: Pat
     assert step["kept"] and step["skipped"] and "left alone" in step["reason"]
     assert found["decision"]["holds"]
     (swept,) = found["sensitivity"]
+    assert swept["samples"] == FEW
     harms = [(layer["drop"], layer["error"]) for layer in swept["layers"]]
     assert harms == sorted(harms, reverse=True) and harms[0] > harms[-1] and swept["layers"][0]["metric"] == "top1"
     assert [layer["layer"] for layer in swept["layers"] if not layer["kept"]] == [
@@ -185,3 +188,17 @@ def test_an_onnx_file_is_kept_also_where_it_is_the_program(tmp_path: Path) -> No
     for target in ("onnxruntime", "onnx"):
         api.compile(MODEL, tmp_path / target, target=target, cache=False, keep_onnx=True)
         assert (tmp_path / target / "model.onnx").is_file()
+
+
+def test_samples_without_labels_are_counted_as_they_are_fed(tmp_path: Path, data: Source) -> None:
+    np.savez(tmp_path / "x.npz", x=np.load(data.path)["x"][:200])
+    found = compiled(tmp_path / "a.optc", Source(tmp_path / "x.npz"), "quantize-weights", metrics=("relative-l2",))
+    assert found["samples"] == 64 and found["data"]["samples"] == 200
+
+
+def test_a_lossy_pass_swept_without_a_metric_tells_the_samples_it_was_swept_on(tmp_path: Path) -> None:
+    limits = Limits(measure=True, keep_neutral=True)
+    passes = "prune-weights{sparsity=0.9 max-error=0.3}"
+    api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", passes=passes, budgets=limits, cache=False)
+    found = json.loads((tmp_path / "a.optc" / "measurements.json").read_text())
+    assert found["sensitivity"][0]["samples"] == found["samples"] < 64
