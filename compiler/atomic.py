@@ -54,6 +54,13 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         hidden.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise UserError where `writing` could not write a file at `path`; nothing is made."""
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError("it cannot be written", place=str(path), hint="name a file in a folder that may be written")
+
+
 def _make_parent(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

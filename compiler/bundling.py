@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from optc.compiler import bundle, decisions, inputs, ir, load, reproducer, runner, runtime, sources
+from optc.compiler import atomic, bundle, decisions, inputs, ir, load, reproducer, runner, runtime, sources
 from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
 from optc.compiler.cores import cores
@@ -62,6 +62,7 @@ def run(job: Job, use_cache: bool) -> dict[str, Any]:
     bundle.check_destination(job.output)
     for file in job.reports:
         formats.of_file(file)
+        _check_report(file, job.output)
     digest = sources.digest(job.model)
     store = Cache() if use_cache and job.options.feeds is None else None  # a key has no digest of arrays in memory
     wanted = key(_key_parts(job, digest)) if store else ""
@@ -245,6 +246,14 @@ def _story(job: Job, finished: Finished, ran: runner.Report, program: runtime.Pr
     lossy = {str(p) for p in job.recipe.pipeline if isinstance(p, LossyPass)}
     steps = [measured.first_step(done), *record.steps(ran.outcomes, lambda o: o.text in lossy)]
     return {**done, "steps": steps, "sensitivity": record.sensitivity(ran.sensitivity, ran.outcomes, swept)}
+
+
+def _check_report(file: Path, output: Path) -> None:
+    """Raise UserError, before any work, where a report could not be written in the end."""
+    if output.resolve() in file.resolve().parents:
+        hint = "name a place outside; the bundle has a report.html and a measurements.json of its own"
+        raise UserError("a report inside the bundle, whose files are its own", place=str(file), hint=hint)
+    atomic.check_writable(file)
 
 
 def _report(job: Job, evidence: Mapping[str, Any]) -> None:

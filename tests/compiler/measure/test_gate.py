@@ -202,3 +202,14 @@ def test_a_lossy_pass_swept_without_a_metric_tells_the_samples_it_was_swept_on(t
     api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", passes=passes, budgets=limits, cache=False)
     found = json.loads((tmp_path / "a.optc" / "measurements.json").read_text())
     assert found["sensitivity"][0]["samples"] == found["samples"] < 64
+
+
+@pytest.mark.parametrize("place", ["a.optc/r.html", "file/r.html", "folder.html"])
+def test_a_report_that_could_not_be_written_is_said_before_any_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.html").mkdir()
+    told: list[str] = []
+    with pytest.raises(UserError) as refused:
+        api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", cache=False, reports=[tmp_path / place], tell=told.append)
+    assert refused.value.place == str(tmp_path / place)
+    assert told == [] and not (tmp_path / "a.optc").exists()
