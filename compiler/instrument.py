@@ -16,8 +16,9 @@ from optc.compiler.pipeline import Pass
 class Outcome:
     """What a pass did: how many rewrites, nodes before and after, seconds; whether it was kept, and if not, why.
 
-    `error` is what was measured of a LOSSY pass: relative L2 error of the outputs against those before it. `skipped` names the
-    nodes that it had to leave alone to be kept. `measured` is what a gate found after the pass, for the record.
+    `error` is what was measured of a LOSSY pass: relative L2 error of the outputs against those before it, None where it has no
+    value (the reason says why). `skipped` names the nodes that it had to leave alone to be kept. `measured` is what a gate found
+    after the pass, for the record.
     """
 
     name: str

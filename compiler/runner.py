@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -289,7 +290,7 @@ class _Run:
             return outcome, ""
         self._verify(p, mark)
         worst = compare(expected, Reference(self.model).run_all(self.feeds))
-        outcome = replace(outcome, error=worst.l2)
+        outcome = replace(outcome, error=worst.l2 if math.isfinite(worst.l2) else None)  # a manifest is JSON; the reason says it
         why = worst.problem
         if not why and worst.l2 > p.max_error:
             why = f"relative L2 error {worst.l2:.2e} of output '{worst.output}' is above max-error {p.max_error:.2e}"

@@ -38,6 +38,7 @@ __all__ = [
     "evaluate",
     "evaluate_all",
     "find",
+    "finite",
     "judge",
 ]
 
@@ -102,8 +103,8 @@ class Evaluation:
             "holds": self.holds,
             "samples": self.samples,
             "data": self.digest,
-            "metrics": [_finite(m.document()) for m in self.measured],
-            "worst": [_finite(asdict(w)) for w in self.worst],
+            "metrics": [finite(m.document()) for m in self.measured],
+            "worst": [finite(asdict(w)) for w in self.worst],
         }
 
 
@@ -309,9 +310,10 @@ def _number(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _finite(document: Any) -> Any:
+def finite(document: Any) -> Any:
+    """For JSON, which has no NaN and no infinity: they become null."""
     if isinstance(document, dict):
-        return {key: _finite(value) for key, value in document.items()}
+        return {key: finite(value) for key, value in document.items()}
     if isinstance(document, list):
-        return [_finite(value) for value in document]
+        return [finite(value) for value in document]
     return None if isinstance(document, float) and not math.isfinite(document) else document

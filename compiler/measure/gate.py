@@ -111,7 +111,7 @@ def rows(found: Evaluation) -> list[dict[str, Any]]:
     for m in found.measured:
         harm = m.harm
         row = {"metric": m.metric, "value": m.result, "drop": harm.value, "low": harm.low, "high": harm.high}
-        kept.append({**row, "limit": m.limit, "decision": m.decision})
+        kept.append(evaluate.finite({**row, "limit": m.limit, "decision": m.decision}))
     return kept
 
 

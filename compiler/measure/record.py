@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optc.compiler.instrument import Outcome
-from optc.compiler.measure.evaluate import Evaluation
+from optc.compiler.measure.evaluate import Evaluation, finite
 from optc.compiler.measure.gate import why
 from optc.compiler.measure.latency import SideBySide
 from optc.compiler.measure.limits import Limits
@@ -99,7 +99,7 @@ def sensitivity(swept: Mapping[str, Sequence[Layer]], outcomes: Sequence[Outcome
         {
             "pass": text,
             "samples": samples,
-            "layers": [{**layer(n), "kept": text in skipped and n.node not in skipped[text]} for n in layers],
+            "layers": [{**finite(layer(n)), "kept": text in skipped and n.node not in skipped[text]} for n in layers],
         }
         for text, layers in swept.items()
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from optc.compiler import api
@@ -213,3 +214,21 @@ def test_a_report_that_could_not_be_written_is_said_before_any_work(tmp_path: Pa
         api.compile(MODEL, tmp_path / "a.optc", target="onnxruntime", cache=False, reports=[tmp_path / place], tell=told.append)
     assert refused.value.place == str(tmp_path / place)
     assert told == [] and not (tmp_path / "a.optc").exists()
+
+
+def test_the_record_is_json_also_where_a_metric_has_no_value(tmp_path: Path) -> None:
+    text = "g (float[N, 8] x) => (float[N, 4] y) { h = MatMul(x, w) y = Log(h) }"  # of negative numbers: NaN
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.random.default_rng(0).standard_normal((8, 4)).astype("f4"), "w")
+    )
+    onnx.save(model, tmp_path / "log.onnx")
+    limits = Limits(metrics=("relative-l2",), keep_neutral=True)
+    passes = "share-weights{bits=2 max-error=9.0 min-elements=1}"
+    api.compile(tmp_path / "log.onnx", tmp_path / "a.optc", target="onnxruntime", passes=passes, budgets=limits, cache=False)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for name in ("manifest.json", "decisions.json", "measurements.json"):
+        json.loads((tmp_path / "a.optc" / name).read_text(), parse_constant=refuse)
