@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -228,7 +229,7 @@ def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, An
         about |= {"samples": gate.data.samples, "sha256": gate.data.digest}
     elif data is not None and not data.code:
         about["sha256"] = sources.data_digest(*data.files)
-    keep = " --keep-onnx" if job.keep_onnx else ""
+    keep = (" --keep-onnx" if job.keep_onnx else "") + (" --check" if job.options.check == "each" else "")
     return {
         "format": record.FORMAT,
         "source": {"name": job.model.name, "sha256": digest, "nodes": nodes, "bytes": sources.size(job.model)},
@@ -236,7 +237,7 @@ def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, An
         "data": about,
         "recipe": recipe.to_toml(),
         "environment": environment(_tools(), cores()),
-        "command": f"optc compile {job.model.name} -o again.optc --recipe recipe.toml{keep}",
+        "command": f"optc compile {shlex.quote(job.model.name)} -o again.optc --recipe recipe.toml{keep}",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from optc.compiler import api
+from optc.compiler import api, runner
 from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.gate import FEW
@@ -232,3 +233,11 @@ def test_the_record_is_json_also_where_a_metric_has_no_value(tmp_path: Path) -> 
 
     for name in ("manifest.json", "decisions.json", "measurements.json"):
         json.loads((tmp_path / "a.optc" / name).read_text(), parse_constant=refuse)
+
+
+def test_the_command_of_the_record_can_be_pasted_and_says_how_it_was_checked(tmp_path: Path) -> None:
+    (tmp_path / "my model.onnx").write_bytes(MODEL.read_bytes())
+    each = runner.Options(check="each")
+    api.compile(tmp_path / "my model.onnx", tmp_path / "a.optc", target="onnxruntime", cache=False, options=each)
+    command = json.loads((tmp_path / "a.optc" / "measurements.json").read_text())["command"]
+    assert shlex.split(command)[2] == "my model.onnx" and command.endswith("--recipe recipe.toml --check")
