@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from optc.compiler import atomic, bundle, decisions, inputs, ir, load, reproducer, runner, runtime, sources
+from optc.compiler import atomic, bundle, compose, decisions, inputs, ir, load, reproducer, runner, runtime, sources
 from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
 from optc.compiler.cores import cores
@@ -126,7 +126,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     def state(found: ir.Model, to: Path) -> runtime.Program:
         copy = found.clone()
         runner.run(wanted_by_target, copy, replace(job.options, check="off", instruments=()))
-        bundle.write(to, draft, recipe.target.build(copy))
+        bundle.write(to, draft, compose.build(recipe.target, copy))
         return runtime.load(to)
 
     gate = None
@@ -304,7 +304,7 @@ def lineage(model: ir.Model) -> dict[str, list[Any]]:
 
 def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:
     try:
-        return target.build(model)
+        return compose.build(target, model)
     except OptcError:
         raise
     except Exception as error:  # a target that falls over is a bug of ours: leave what replays it

@@ -111,8 +111,22 @@ def infer_types(proto: ModelProto, place: str) -> None:
     for old, new in zip(proto.graph.output, inferred.graph.output, strict=True):
         if old.type.HasField("tensor_type") or not old.type.WhichOneof("value"):
             old.type.CopyFrom(new.type)
-    del proto.graph.value_info[:]
-    proto.graph.value_info.extend(inferred.graph.value_info)
+    _take_types(proto.graph, inferred.graph)
+
+
+def _take_types(graph: onnx.GraphProto, inferred: onnx.GraphProto) -> None:
+    """What was inferred of inner values, in bodies too."""
+    del graph.value_info[:]
+    graph.value_info.extend(inferred.value_info)
+    held = {node.name: node for node in inferred.node}
+    for node in graph.node:
+        if any(True for _ in validate.bodies(node)):
+            for body, found in zip(validate.bodies(node), validate.bodies(held[node.name]), strict=True):
+                _take_types(body, found)
+                for value in body.value_info:  # such a name may stand for another size in the outer graph
+                    for dim in value.type.tensor_type.shape.dim:
+                        if dim.dim_param.startswith("unk__"):
+                            dim.ClearField("dim_param")
 
 
 def _check_type(value: onnx.ValueInfoProto, place: str) -> None:

@@ -49,6 +49,7 @@ __all__ = [
     "Value",
     "all_graphs",
     "attribute",
+    "attribute_graph",
     "bodies",
     "const",
     "const_tensor",
@@ -154,6 +155,11 @@ def attribute(node: Node, name: str, default: Any = None) -> Any:
     if attr.type == AttributeType.TENSOR:
         return attr.as_tensor().numpy()
     return tuple(attr.value) if isinstance(attr.value, list | tuple) else attr.value
+
+
+def attribute_graph(node: Node, name: str) -> Graph:
+    """A body of the node."""
+    return node.attributes[name].as_graph()
 
 
 def bodies(node: Node) -> Iterator[Graph]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from optc.compiler import bundle, ir, runtime
+from optc.compiler import bundle, compose, ir, runtime
 from optc.compiler.diagnostics import UserError
 from optc.compiler.exposed import Runner, native
 from optc.compiler.numerics import TOLERANCE, Array
@@ -41,7 +41,7 @@ def compare_native(made: Recreated, path: Path, samples: Samples, tolerance: flo
         return Native(outputs)
     wanted = [v for v in computed(model) if native(v) and v.dtype != ir.DataType.STRING]
     try:
-        artifact, notes = _own_weights(made.target.build(_with_outputs(model, wanted)), path, made)
+        artifact, notes = _own_weights(compose.build(made.target, _with_outputs(model, wanted)), path, made)
         with tempfile.TemporaryDirectory(prefix="optc-") as folder:
             bundle.write(Path(folder) / "exposed", made.manifest, artifact)
             inner = _compare(model, wanted, _runner(Path(folder) / "exposed"), samples, tolerance)

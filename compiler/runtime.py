@@ -30,9 +30,17 @@ def load(path: str | Path, threads: int | None = None) -> Program:
     bundle.check_program(path, found)
     if threads is not None and threads < 1:
         raise UserError(f"threads is {threads}, expected 1 or more", place=str(path))
+    return Program(path, found, _engine(path, found, threads or cores()))
+
+
+def _engine(path: Path, found: Manifest, threads: int) -> Engine:
+    weights = bundle.Weights(path, found)
+    if "plan" in found.program:
+        from optc.compiler.plan import PlanEngine
+
+        return PlanEngine(path, found.program, weights, threads)
     target: type[Target] = registry.find("target", found.target_name)
-    engine = target.load(path, found.program, bundle.Weights(path, found), threads or cores())
-    return Program(path, found, engine)
+    return target.load(path, found.program, weights, threads)
 
 
 class Program:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from optc.compiler import options, registry
+from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 
 if TYPE_CHECKING:  # a bundle is loaded and run without onnx-ir
@@ -26,6 +27,16 @@ class Capabilities:
     vector_bits: int = 0
     machine: str = ""
 
+    def refusal(self, node: ir.Node) -> str:
+        """Why a node is outside of these operators and element types; empty where it is not."""
+        if self.operators and node.op_type not in self.operators:
+            return f"operator {node.op_type} is not known to this target"
+        if self.dtypes:
+            for value in (*node.inputs, *node.outputs):
+                if value is not None and value.dtype is not None and value.dtype.name.lower() not in self.dtypes:
+                    return f"'{value.name}' is {value.dtype.name.lower()}"
+        return ""
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -41,6 +52,16 @@ class Artifact:
     notes: tuple[str, ...] = ()
 
 
+class Unbuildable(UserError):
+    """What a target says of a model that it cannot build as it is: nodes that it refuses, by name with the reason; and values
+    that it must know as numbers before it starts (`early`), since dimensions are computed from them."""
+
+    def __init__(self, refused: Mapping[str, str], early: frozenset[str] = frozenset(), place: str = "") -> None:
+        message = next(iter(refused.values()), "dimensions are computed from data at run time")
+        super().__init__(message, place=place or next((f"node '{name}'" for name in refused), ""))
+        self.refused, self.early = dict(refused), early
+
+
 class Engine(Protocol):
     """A loaded program. `run` is called from many threads at once, with feeds that were checked; the caller owns the outputs."""
 
@@ -51,6 +72,13 @@ class Target(ABC):
     """Subclasses are frozen dataclasses; their fields are the options: `cpu{mcpu=znver4}`."""
 
     name: ClassVar[str]
+    fallbacks: ClassVar[tuple[str, ...]] = ()
+    """Targets, in order, that may run the nodes which this one refuses."""
+
+    def refusal(self, node: ir.Node) -> str:
+        """Why a node cannot run on this target; empty where it can. This asks the capabilities for the operator and the types;
+        a target that depends on shapes, layouts or attributes asks for more."""
+        return self.capabilities().refusal(node)
 
     def capabilities(self) -> Capabilities:
         return Capabilities()
@@ -60,7 +88,8 @@ class Target(ABC):
         return ""
 
     @abstractmethod
-    def build(self, model: ir.Model) -> Artifact: ...
+    def build(self, model: ir.Model) -> Artifact:
+        """Raises Unbuildable for what only trying shows; see compose.py."""
 
     @classmethod
     @abstractmethod

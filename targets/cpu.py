@@ -24,7 +24,13 @@ class Cpu(Target):
     """
 
     name = "cpu"
+    fallbacks = ("onnxruntime",)
     mcpu: str = "native"
+
+    def refusal(self, node: ir.Node) -> str:
+        from optc.targets.tvm.lower import refusal
+
+        return refusal(node)
 
     def capabilities(self) -> Capabilities:
         found = machine.named(self.mcpu)

@@ -56,6 +56,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "library": library,
         "features": sorted(machine.features),
         "inputs": [list(item) for item in lowered.inputs],
+        "known": [list(item) for item in lowered.known],
         "outputs": lowered.outputs,
         "weights": list(lowered.weights),
         "compact": forms,

@@ -78,6 +78,7 @@ class TvmEngine:
         ]  # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, np.dtype(dtype)) for name, dtype in program["inputs"]]
+        self._known: list[tuple[str, int]] = [(name, index) for name, index in program["known"]]
         self._work: int = program["work"]
         self._outputs: list[str] = list(program["outputs"])
         self._configure = self._ffi.get_global_func("runtime.config_threadpool")
@@ -114,6 +115,8 @@ class TvmEngine:
                 feed = np.ndarray(feed.shape, dtype, feed)
             elements += feed.size
             args.append(feed if feed.flags.writeable else _tensor(self._ffi, feed))
+        if self._known:
+            args.append(self._ffi.Shape([int(feeds[name].flat[index]) for name, index in self._known]))
         main = self._idle.get()
         try:
             if main is None:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optc.compiler import ir
-from optc.targets.tvm.lower.fallback import convert
+from optc.compiler import ir, ops
+from optc.targets.tvm.lower.fallback import convert, known
 from optc.targets.tvm.lower.lowering import Lowered, Lowering, bind
 from optc.targets.tvm.lower.table import TABLE
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
 
-__all__ = ["Lowered", "bind", "lower"]
+__all__ = ["Lowered", "bind", "lower", "refusal"]
 
 
 def lower(model: ir.Model, machine: Machine) -> Lowered:
-    """The model's main graph as a Relax module. UserError names the node that cannot be lowered."""
+    """The model's main graph as a Relax module. Raises Unbuildable with the nodes that cannot be lowered."""
     return Lowering(model, machine, TABLE, convert).run()
+
+
+def refusal(node: ir.Node) -> str:
+    """Why no rule lowers a node; empty where one does, unless it finds a case that it does not know."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if list(ir.bodies(node)):
+        return "it has bodies"
+    ours = domain == ir.DOMAIN and node.op_type in ops.OPS
+    if (domain, node.op_type) in TABLE or ours or known(node):
+        return ""
+    return f"operator {node.op_type} of domain {domain or 'ai.onnx'} is not known to this target"

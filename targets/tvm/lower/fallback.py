@@ -13,10 +13,15 @@ from optc.compiler import ir
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 
 
+def known(node: ir.Node) -> bool:
+    """Whether TVM's frontend has a converter for the operator."""
+    return node.domain in ("", "ai.onnx") and node.op_type in onnx_frontend._get_convert_map()
+
+
 def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """The node by TVM's converter for its operator, if there is one."""
     table = onnx_frontend._get_convert_map()
-    if node.domain not in ("", "ai.onnx") or node.op_type not in table or list(ir.bodies(node)):
+    if not known(node) or list(ir.bodies(node)):
         domain = node.domain or "ai.onnx"
         raise ctx.fail(node, f"operator {node.op_type} of domain {domain} is not known to this target")
     attributes = {a.name: helper.get_attribute_value(a) for a in ir.to_proto(node).attribute}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tvm import relax, tirx
 
 from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
+from optc.compiler.target import Unbuildable
 from optc.targets.tvm.lower import constants
 
 if TYPE_CHECKING:
@@ -34,9 +36,23 @@ _SUMS: tuple[str, ...] = ("AveragePool", "Conv", "CumSum", "Gemm", "GlobalAverag
 _SUMS += ("LpNorm", "MatMul", "Mean", "RMSNorm", "Reduce", "Softmax", "Sum")
 
 
+class Refused(UserError):
+    """A node that cannot be lowered, and why."""
+
+    def __init__(self, node: ir.Node, reason: str) -> None:
+        hint = "--target onnxruntime runs the model without native code"
+        super().__init__(f"{node.op_type} cannot be compiled: {reason}", place=f"node {ir.node_id(node)}", hint=hint)
+        self.reason = reason
+
+
+class _Later(Exception):
+    """A node that reads what a refused node would make: there is nothing to say of it yet."""
+
+
 @dataclass
 class Lowered:
-    """A Relax module whose `main` takes the inputs, the computed dimensions if there are any (as one shape), and the weights.
+    """A Relax module whose `main` takes the inputs; `known` numbers and computed dimensions if there are any (each as one shape);
+    and the weights.
 
     To the passes that fuse, computed dimensions are variables like those of the inputs; `bind` then computes them.
     """
@@ -47,6 +63,7 @@ class Lowered:
     weights: dict[str, ir.Array]  # in the order of the parameters
     work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
+    known: list[tuple[str, int]]  # (input, element): numbers among the inputs that dimensions depend on
     notes: list[str] = field(default_factory=list)
 
 
@@ -75,6 +92,13 @@ class Lowering:
         self._work = 0
         self._parameters: dict[str, Any] = {}  # digest of a weight -> its variable
         self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
+        self._inlining = 0  # how deep in definitions of operators of ours
+        self._refused: dict[str, str] = {}
+        self._early: set[str] = set()
+        self._inputs: list[ir.Value] = []
+        self._unusable: dict[ir.Value, str] = {}  # inputs that no native code can read, and why
+        self._missing: set[ir.Value] = set()  # what refused nodes would make, where its type is unknown
+        self._known: dict[str, list[Any]] = {}  # an input whose elements dimensions depend on -> its elements' variables
 
     @property
     def opset(self) -> int:
@@ -84,39 +108,43 @@ class Lowering:
         graph = self.model.graph
         held = set(graph.initializers.values())
         feeds = [value for value in graph.inputs if value not in held]
-        variables = [relax.Var(f"input_{i}", self._type(value)) for i, value in enumerate(feeds)]
-        self._values.update(zip(feeds, variables, strict=True))
+        self._unusable = {value: reason for value in feeds if (reason := unusable(value))}
+        variables = [relax.Var(f"input_{i}", self._type(v)) for i, v in enumerate(feeds) if v not in self._unusable]
+        self._inputs = [value for value in feeds if value not in self._unusable]
+        self._values.update(zip(self._inputs, variables, strict=True))
         self._borrowed.update(variables)
         names = [value.name or "" for value in graph.outputs]
-        for value in [*feeds, *graph.outputs]:
-            if value.dtype == ir.DataType.BFLOAT16:
-                raise UserError(
-                    f"'{value.name}' is bfloat16, which NumPy has no arrays of", hint="cast it to float32 in the model"
-                )
         with self.builder.function("main"):
             try:
                 with self.builder.dataflow():
                     for node in graph:
-                        self._node(node)
+                        self._attempt(node)
+                    for value in graph.outputs:
+                        maker = value.producer()
+                        if maker is not None and (reason := unusable(value)):
+                            self._refused.setdefault(maker.name or "", reason)
+                    if self._refused or self._early:
+                        raise Unbuildable(self._refused, frozenset(self._early))
                     outputs = [self.builder.emit_output(var) for var in self._owned(graph.outputs)]
             except BaseException:
                 self.builder._end_block()  # TVM prints a warning about a block that is left open
                 raise
             result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
+            if self._known:
+                numbers = [var for held in self._known.values() for var in held]
+                variables.append(relax.Var("known", relax.ShapeType(numbers)))
             if self._computed:
                 variables.append(relax.Var("computed", relax.ShapeType([var for _, var in self._computed])))
             self.builder.emit_func_output(result, params=[*variables, *self._parameters.values()])
         module = self.builder.get()
         module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
-        inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in feeds]
-        return Lowered(
-            module, inputs, names, self.weights, self._intensity(feeds), [(e, v) for v, e in self._meaning.items()], self.notes
-        )
+        inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in self._inputs]
+        computed = [(e, v) for v, e in self._meaning.items()]
+        known = [(name, i) for name, held in self._known.items() for i in range(len(held))]
+        return Lowered(module, inputs, names, self.weights, self._intensity(self._inputs), computed, known, self.notes)
 
     def _type(self, value: ir.Value) -> Any:
-        if value.shape is None:
-            raise UserError(f"input '{value.name}' has no shape", hint="give it one: --shape NAME=1x3x224x224")
-        dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape)]
+        dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape or ())]
         return relax.TensorType(dims, dtype_of(value.dtype, value.name))
 
     def _dim(self, dim: int | ir.SymbolicDim, own: str) -> Dim:
@@ -126,6 +154,24 @@ class Lowering:
         name = "" if isinstance(dim, int) else dim.value or ""
         key = name if any(c.isalpha() for c in name) else f"?{own}"
         return self._dims.setdefault(key, tirx.Var(f"d{len(self._dims)}", "int64"))
+
+    def _attempt(self, node: ir.Node) -> None:
+        """Lower a node; one that is refused is noted, and what it would make is taken as given, to find all such nodes at once."""
+        try:
+            if any(value in self._missing for value in node.inputs):
+                raise _Later
+            for value in node.inputs:
+                if value in self._unusable:
+                    raise self.fail(node, self._unusable[value])
+            self._node(node)
+        except (Refused, _Later) as error:
+            if isinstance(error, Refused):
+                self._refused[node.name or ""] = error.reason
+            for value in node.outputs:
+                if unusable(value):
+                    self._missing.add(value)
+                else:
+                    self._values[value] = relax.Var(f"missing_{value.name}", self._type(value))
 
     def _node(self, node: ir.Node) -> None:
         inputs = [self.operand(value) for value in node.inputs]
@@ -158,8 +204,12 @@ class Lowering:
             raise self.fail(node, f"operator {node.op_type} of domain {node.domain} has no kernel in this target")
         for value, held in itertools.zip_longest(function.inputs, inputs):
             self._values[value] = held
-        for inner in function:
-            self._node(inner)
+        self._inlining += 1
+        try:
+            for inner in function:
+                self._node(inner)
+        finally:
+            self._inlining -= 1
         for value, result in zip(node.outputs, function.outputs, strict=False):
             self._values[value] = self.operand(result)
 
@@ -187,10 +237,8 @@ class Lowering:
             self._values[value] = array
         return self._values[value]
 
-    def fail(
-        self, node: ir.Node, reason: str, hint: str = "--target onnxruntime runs the model without native code"
-    ) -> UserError:
-        return UserError(f"{node.op_type} cannot be compiled: {reason}", place=f"node {ir.node_id(node)}", hint=hint)
+    def fail(self, node: ir.Node, reason: str) -> Refused:
+        return Refused(node, reason)
 
     def emit(self, expr: Any) -> Any:
         return self.builder.emit(expr)
@@ -259,10 +307,35 @@ class Lowering:
         return str(operand.ty.dtype)
 
     def integers(self, node: ir.Node, operand: Operand, what: str) -> list[Dim]:
-        """The elements of an integer tensor that must be known at compile time (symbolic ones included)."""
-        if not isinstance(operand, np.ndarray):
+        """The elements of an integer tensor, as numbers or as expressions of dimensions.
+
+        Those of an input are variables; of anything else that is computed at run time, they must be known before this starts.
+        """
+        if isinstance(operand, np.ndarray):
+            return [int(d) if not isinstance(d, tvm.ir.Expr) else d for d in operand.ravel()]
+        value = next((v for v in node.inputs if v is not None and self._values.get(v) is operand), None)
+        dims, dtype = self.shape(operand), self.dtype(operand)
+        count = math.prod(dims) if all(isinstance(d, int) for d in dims) else None
+        if value is None or count is None or not dtype.startswith(("int", "uint")) or self._inlining:
             raise self.fail(node, f"its {what} is computed from data at run time")
-        return [int(d) if not isinstance(d, tvm.ir.Expr) else d for d in operand.ravel()]
+        name = value.name or ""
+        if value not in self._inputs:
+            self._early.add(name)
+            return [tirx.Var(f"early_{i}", "int64") for i in range(count)]
+        if name not in self._known:
+            self._known[name] = [tirx.Var(f"n{len(self._known)}_{i}", "int64") for i in range(count)]
+        return list(self._known[name])
+
+    def numbers(self, node: ir.Node, operand: Operand, what: str) -> list[int]:
+        """The elements of an integer tensor that is known at compile time."""
+        found = self.integers(node, operand, what) if isinstance(operand, np.ndarray) else [None]
+        if not all(isinstance(d, int) for d in found):
+            raise self.fail(node, f"its {what} is known only at run time")
+        return [int(d) for d in found]
+
+    def given(self, dim: Dim) -> bool:
+        """Whether a dimension is a number that was fed: it may be 0 or negative."""
+        return any(dim is var for held in self._known.values() for var in held)
 
     def reshape(self, operand: Operand, shape: Sequence[Dim]) -> Any:
         """A view."""
@@ -345,6 +418,17 @@ def _erased(ty: Any) -> Any:
     if isinstance(ty, relax.TupleType):
         return relax.TupleType([_erased(field) for field in ty.fields])
     return relax.TensorType(dtype=str(ty.dtype), ndim=ty.ndim)
+
+
+def unusable(value: ir.Value) -> str:
+    """Why native code can neither take nor give a value; empty where it can."""
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return f"'{value.name}' is no tensor"
+    if value.dtype is None or value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX"):
+        return f"'{value.name}' has no numeric element type" if value.dtype is None else f"'{value.name}' is {value.dtype.name.lower()}"
+    if value.dtype == ir.DataType.BFLOAT16:
+        return f"'{value.name}' is bfloat16, which NumPy has no arrays of"
+    return f"the rank of '{value.name}' is known only at run time" if value.shape is None else ""
 
 
 def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:

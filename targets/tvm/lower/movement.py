@@ -20,7 +20,7 @@ def axis_of(ctx: Lowering, node: ir.Node, operand: Operand, default: int = 0) ->
 def axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[int] | None:
     """Axes from an input (newer opsets) or an attribute; None where they were left out."""
     if len(inputs) > index and inputs[index] is not None:
-        found = ctx.integers(node, inputs[index], "axes")
+        found: Any = ctx.numbers(node, inputs[index], "axes")
     else:
         found = ir.attribute(node, "axes")
     return None if found is None else [int(a) % rank for a in found]
@@ -74,14 +74,27 @@ def reshape(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """0 keeps the dimension, unless allowzero; -1 is what is left."""
     data = inputs[0]
     wanted = ctx.integers(node, inputs[1], "shape") if len(inputs) > 1 else list(ir.attribute(node, "shape"))
-    wanted = [ctx.opaque(d) for d in wanted]
     own = ctx.shape(data)
+    if any(ctx.given(d) for d in wanted):
+        return ctx.reshape(data, _settled(ctx, own, wanted, zeros=not ir.attribute(node, "allowzero", 0)))
+    wanted = [ctx.opaque(d) for d in wanted]
     if not ir.attribute(node, "allowzero", 0):
         wanted = [own[i] if isinstance(d, int) and d == 0 else d for i, d in enumerate(wanted)]
     if any(isinstance(d, int) and d == -1 for d in wanted):
         at = next(i for i, d in enumerate(wanted) if isinstance(d, int) and d == -1)
         wanted[at] = _quotient(ctx, own, [d for i, d in enumerate(wanted) if i != at])
     return ctx.reshape(data, wanted)
+
+
+def _settled(ctx: Lowering, own: Sequence[Dim], wanted: Sequence[Dim], zeros: bool) -> list[Dim]:
+    """A shape of numbers that were fed: which of them are 0 or -1 is seen at run time."""
+    zero, one = tirx.IntImm("int64", 0), tirx.IntImm("int64", 1)
+    own, dims = ([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in part] for part in (own, wanted))
+    if zeros:
+        dims = [tirx.Select(d == zero, own[i] if i < len(own) else one, d) for i, d in enumerate(dims)]
+    part = product([tirx.Select(d < zero, one, d) for d in dims])
+    rest = tirx.floordiv(product([*own, one]), tirx.max(part, one))
+    return [ctx.opaque(tirx.Select(d < zero, rest, d)) for d in dims]
 
 
 def _quotient(ctx: Lowering, whole: Sequence[Dim], part: Sequence[Dim]) -> Dim:
@@ -116,7 +129,7 @@ def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 def unsqueeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
-    given = ctx.integers(node, inputs[1], "axes") if len(inputs) > 1 else ir.attribute(node, "axes")
+    given = ctx.numbers(node, inputs[1], "axes") if len(inputs) > 1 else ir.attribute(node, "axes")
     axes = {int(a) % (len(own) + len(given)) for a in given}
     rest = iter(own)
     return ctx.reshape(inputs[0], [1 if i in axes else next(rest) for i in range(len(own) + len(axes))])

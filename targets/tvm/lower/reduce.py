@@ -185,6 +185,6 @@ def argument(kind: str) -> Rule:
 def cumulative_sum(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     if ir.attribute(node, "reverse", 0):
         raise ctx.fail(node, "reverse is not known")
-    axis = int(ctx.integers(node, inputs[1], "axis")[0]) % len(ctx.shape(inputs[0]))
+    axis = ctx.numbers(node, inputs[1], "axis")[0] % len(ctx.shape(inputs[0]))
     data = ctx.tensor(inputs[0])
     return ctx.emit(relax.op.cumsum(data, axis=axis, exclusive=bool(ir.attribute(node, "exclusive", 0))))

@@ -1,0 +1,195 @@
+"""From a model to what a bundle runs: by one target as a whole, or cut into parts, each built by the first target that takes it.
+
+What a target refuses runs in its fallbacks, and is said: nothing is handed over silently. If, Loop and Scan of tensors are driven
+by the plan (plan.py), their bodies cut in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optc.compiler import ir, regions
+from optc.compiler.diagnostics import UserError
+from optc.compiler.manifest import ValueInfo
+from optc.compiler.numerics import Array
+from optc.compiler.target import Artifact, Target, Unbuildable
+
+CONTROL = "control"
+"""The colour of what the plan itself runs."""
+
+
+def build(target: Target, model: ir.Model, fallback: bool = True) -> Artifact:
+    """What a bundle of this target holds. Without `fallback`, UserError names every node that the target refuses."""
+    composition = _Composition(model, [target, *(map(Target.parse, target.fallbacks) if fallback else ())])
+    while True:
+        try:
+            return composition.artifact()
+        except Unbuildable as found:
+            composition.learn(found)
+
+
+@dataclass
+class _Composition:
+    """One model and the targets in the order of preference; what is learnt of them by trying."""
+
+    model: ir.Model
+    chain: Sequence[Target]
+    refused: dict[tuple[int, str], str] = field(default_factory=dict)  # (target, node) -> reason
+    early: set[str] = field(default_factory=set)  # values that a region reads as numbers: known before it starts
+    built: dict[tuple[Any, ...], Artifact] = field(default_factory=dict)
+    trying: int = 0  # the target that is being built for
+    parts: list[tuple[int, Artifact, tuple[ir.Node, ...]]] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+
+    def learn(self, found: Unbuildable) -> None:
+        """Take in what a target said while it was building; it must be news, or nothing would change."""
+        news = {(self.trying, node): reason for node, reason in found.refused.items()}
+        if news.keys() <= self.refused.keys() and found.early <= self.early:
+            raise found
+        self.refused.update(news)
+        self.early.update(found.early)
+
+    def artifact(self) -> Artifact:
+        graph = self.model.graph
+        self.parts, self.constants = [], {}
+        colours = {self._colour(node) for node in graph if not regions.is_constant(node)}
+        if colours <= {0} and not self.early:
+            self.trying = 0
+            return self.chain[0].build(self.model)
+        plan = self._plan(graph)
+        if plan["steps"] == [{"part": 0, **plan["steps"][0]}] and self.parts[0][0] == 0 and not self.constants:
+            return self.parts[0][1]  # one region after all
+        return self._composed(plan)
+
+    def _colour(self, node: ir.Node) -> int | str:
+        """The first target that takes a node, by its number in the chain."""
+        reasons = []
+        for number, target in enumerate(self.chain):
+            reason = self.refused.get((number, node.name or "")) or target.refusal(node)
+            if not reason:
+                return number
+            self.refused[number, node.name or ""] = reason
+            if number == 0 and _drivable(node, self.model.opset_imports.get("", 1)):
+                return CONTROL
+            reasons.append(reason)
+        lines = [f"node {ir.node_id(n)}: {self.refused[0, n.name or '']}" for n in _all(self.model) if (0, n.name or "") in self.refused]
+        raise UserError(
+            f"{node.op_type} cannot be compiled: {reasons[0]}",
+            place=f"node {ir.node_id(node)}",
+            lines=lines[1:6],
+            hint="without --no-fallback it runs in onnxruntime, inside the bundle" if len(self.chain) == 1 and self.chain[0].fallbacks else "",
+        )
+
+    def _plan(self, graph: ir.Graph, inputs: Sequence[str] | None = None) -> dict[str, Any]:
+        cut = regions.regions(graph, self._colour, lambda n: self._colour(n) == CONTROL, self.early)
+        reading: list[set[ir.Value]] = [{v for node in region.nodes for v in regions.read(node)} for region in cut]
+        results = set(graph.outputs)
+        steps, drops = [], []
+        for i, region in enumerate(cut):
+            made = [v for node in region.nodes for v in node.outputs if v.name]
+            later = results.union(*reading[i + 1 :])
+            outputs = [v for v in made if v in later]
+            steps.append(self._control(region.nodes[0]) if region.colour == CONTROL else self._part(region, outputs))
+            local = {v for node in graph for v in node.outputs}
+            drops.append(sorted(v.name or "" for v in (*outputs, *reading[i]) if v in local and v not in later and v.name))
+        for value in graph.outputs:
+            self._constant(value)
+        held = set(graph.initializers.values())
+        own = [v.name for v in graph.inputs if v not in held]
+        return {"inputs": inputs or own, "outputs": [v.name for v in graph.outputs], "steps": steps, "drop": drops}
+
+    def _part(self, region: regions.Region, outputs: Sequence[ir.Value]) -> dict[str, Any]:
+        number = int(str(region.colour))
+        names = tuple(v.name or "" for v in outputs)
+        key = (number, tuple(n.name for n in region.nodes), names)
+        model = regions.extract(self.model, region.nodes, outputs)
+        if key not in self.built:
+            self.trying = number
+            self.built[key] = self.chain[number].build(model)
+        self.parts.append((number, self.built[key], region.nodes))
+        return {"part": len(self.parts) - 1, "inputs": [v.name for v in model.graph.inputs], "outputs": list(names)}
+
+    def _control(self, node: ir.Node) -> dict[str, Any]:
+        for value in node.inputs:
+            self._constant(value)
+        outputs = [v.name or f"{node.name}.{i}" for i, v in enumerate(node.outputs)]
+        if node.op_type == "If":
+            branches = {key: self._plan(ir.attribute_graph(node, f"{key}_branch")) for key in ("then", "else")}
+            return {"if": _name(node.inputs[0]), **branches, "outputs": outputs}
+        body = ir.attribute_graph(node, "body")
+        if node.op_type == "Loop":
+            trips, condition, *state = node.inputs
+            number, going = body.inputs[:2]
+            return {
+                "loop": self._plan(body), "trips": _name(trips), "condition": _name(condition), "state": [_name(v) for v in state],
+                "outputs": outputs, "ranks": [len(number.shape or ()), len(going.shape or ())],
+                "scans": [_gathered(v) for v in body.outputs[1 + len(state) :]],
+            }  # fmt: skip
+        scanned = int(ir.attribute(node, "num_scan_inputs"))
+        state, items = list(node.inputs[: len(node.inputs) - scanned]), node.inputs[len(node.inputs) - scanned :]
+        axes, backward = ir.attribute(node, "scan_input_axes", (0,) * scanned), ir.attribute(node, "scan_input_directions", (0,) * scanned)
+        gathered = body.outputs[len(state) :]
+        out_axes = ir.attribute(node, "scan_output_axes", (0,) * len(gathered))
+        out_backward = ir.attribute(node, "scan_output_directions", (0,) * len(gathered))
+        return {
+            "scan": self._plan(body), "state": [_name(v) for v in state],
+            "scanned": [[_name(v), a, bool(b)] for v, a, b in zip(items, axes, backward, strict=True)],
+            "outputs": outputs,
+            "scans": [_gathered(v, a, bool(b)) for v, a, b in zip(gathered, out_axes, out_backward, strict=True)],
+        }  # fmt: skip
+
+    def _constant(self, value: ir.Value | None) -> None:
+        """Keep a constant that the plan itself reads or hands out."""
+        array = ir.const(value)
+        if value is not None and array is not None:
+            self.constants[value.name or ""] = array
+
+    def _composed(self, plan: Mapping[str, Any]) -> Artifact:
+        files: dict[str, bytes] = {}
+        weights: dict[str, Array] = dict(self.constants)
+        described, notes = [], list[str]()
+        for i, (number, artifact, nodes) in enumerate(self.parts):
+            names = {name: _free(name, content, files, i) for name, content in artifact.files.items()}
+            files.update({names[name]: content for name, content in artifact.files.items()})
+            program = {k: names.get(v, v) if isinstance(v, str) else v for k, v in artifact.program.items()}
+            weights.update({f"{i}.{name}": array for name, array in artifact.weights.items()})
+            part: dict[str, Any] = {"target": str(self.chain[number]), "program": program}
+            if number:
+                part["why"] = {ir.node_id(n): self.refused[0, n.name or ""] for n in nodes}
+                notes += [f"runs in {self.chain[number]}: node {name}: {why}" for name, why in part["why"].items()]
+            described.append(part)
+            notes += artifact.notes
+        return Artifact(files, weights, {"plan": plan, "parts": described, "constants": sorted(self.constants)}, tuple(dict.fromkeys(notes)))
+
+
+def _drivable(node: ir.Node, opset: int) -> bool:
+    """Whether the plan can run a node: control flow over tensors alone. The Scan of opset 8 has another meaning."""
+    if not ir.standard(node, "If", "Loop", "Scan") or (node.op_type == "Scan" and opset < 9):
+        return False
+    values = [v for g in ir.bodies(node) for v in (*g.inputs, *g.outputs)] + [v for v in (*node.inputs, *node.outputs) if v is not None]
+    return all(v.type is None or isinstance(v.type, ir.TensorType) for v in values)
+
+
+def _all(model: ir.Model) -> list[ir.Node]:
+    return [node for graph in ir.all_graphs(model.graph) for node in graph]
+
+
+def _name(value: ir.Value | None) -> str | None:
+    return None if value is None else value.name
+
+
+def _gathered(value: ir.Value, axis: int = 0, reverse: bool = False) -> dict[str, Any]:
+    """How a gathered output looks; `shape` is that of no items at all."""
+    dims = [d if isinstance(d, int) else 0 for d in value.shape or ()]
+    dims.insert(axis if axis >= 0 else axis + len(dims) + 1, 0)
+    return {"axis": axis, "reverse": reverse, "shape": dims, "dtype": ValueInfo.of(value).dtype if value.shape is not None else "float32"}
+
+
+def _free(name: str, content: bytes, files: Mapping[str, bytes], part: int) -> str:
+    """A file name of this part: its own where that is free, else with the number of the part before its suffix."""
+    if files.get(name, content) == content:
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}-{part}{dot}{suffix}"
