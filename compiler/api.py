@@ -64,7 +64,8 @@ class CompileResult:
     """What `compile` made. `error` is the largest relative error of any output against the source on `samples` samples.
 
     `budgets` are those that were asked for, with what was measured and its interval (`record.Limit`); `speed` is how many times
-    as fast as onnxruntime on the source it is, with the interval, where it was measured."""
+    as fast as onnxruntime on the source it is, with the interval, where it was measured. `fallback` says how many `nodes` run in
+    another engine than the target's, and their `share` of the time; None where none does."""
 
     path: Path
     target: str
@@ -82,6 +83,7 @@ class CompileResult:
     notes: tuple[str, ...] = ()
     budgets: tuple[dict[str, Any], ...] = ()
     speed: dict[str, float] | None = None
+    fallback: dict[str, Any] | None = None
 
     @property
     def broken(self) -> list[Outcome]:
@@ -121,6 +123,7 @@ def compile(
     decisions: str | Path | None = None,
     cache: bool = True,
     keep_onnx: bool = False,
+    fallback: bool | None = None,
     options: runner.Options | None = None,
     reports: Sequence[str | Path] = (),
     tell: Tell = lambda _: None,
@@ -128,7 +131,8 @@ def compile(
     """Compile an ONNX file into the bundle `output`, checked on the target against the source model.
 
     `recipe` gives what the other arguments do not. With `budgets` every pass is measured and judged. `reports` are files to tell
-    it in (.html, .xml for JUnit, .sarif, .json); they are written also where a budget is missed.
+    it in (.html, .xml for JUnit, .sarif, .json); they are written also where a budget is missed. `fallback=False`: UserError
+    where the target refuses a node, instead of another engine for it inside the bundle.
     Raises UserError for wrong input, ContractError where the result is not the source model within its contract or a budget is
     missed (nothing is written), InternalError with a reproducer for a bug of ours.
     """
@@ -142,6 +146,7 @@ def compile(
         again = base.data if base is not None and isinstance(path, Path) else None
         given["data"] = path if isinstance(path, samples.Source) else replace(again or samples.Source(path), path=path)
     given |= {"budgets": budgets} if budgets is not None else {}
+    given |= {"fallback": fallback} if fallback is not None else {}
     asked = Recipe(**given)
     kept = Path(decisions) if decisions is not None else None
     files = tuple(map(Path, reports))

@@ -31,7 +31,7 @@ from optc.compiler.measure.finished import Finished
 from optc.compiler.measure.gate import Gate, batch_size
 from optc.compiler.measure.limits import Limits
 from optc.compiler.measure.report import formats
-from optc.compiler.numerics import TOLERANCE, Comparison, Numerics, compare
+from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pipeline
 from optc.compiler.recipe import Recipe
 from optc.compiler.reference import Reference
@@ -126,7 +126,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     def state(found: ir.Model, to: Path) -> runtime.Program:
         copy = found.clone()
         runner.run(wanted_by_target, copy, replace(job.options, check="off", instruments=()))
-        bundle.write(to, draft, compose.build(recipe.target, copy))
+        bundle.write(to, draft, compose.build(recipe.target, copy, recipe.fallback))
         return runtime.load(to)
 
     gate = None
@@ -143,7 +143,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     lowered = model.clone()
     outcomes = ran.outcomes + optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
     tell(f"building for {recipe.target}")
-    artifact = _artifact(recipe.target, lowered, job.options.reproducers)
+    artifact = _artifact(recipe, lowered, job.options.reproducers)
     wanted = Reference(model).run_all(feeds) if numerics is Numerics.LOSSY else expected
     passes = [{k: v for k, v in asdict(o).items() if k not in ("seconds", "measured")} for o in outcomes]
     contracts = {"numerics": numerics.value, "tolerance": TOLERANCE, "passes": passes}
@@ -163,7 +163,8 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
         missed = finished.missed
         worst = record.against_source(compare(expected, actual), _samples(feeds, recipe))
         swept = gate.few.samples if gate is not None and gate.few is not None else _samples(feeds, recipe)
-        evidence = {**_about(job, digest, before, gate), **worst, **_story(job, finished, ran, program, swept)}
+        foreign = {"fallback": found} if (found := _fallback(program, feeds[0])) else {}
+        evidence = {**_about(job, digest, before, gate), **worst, **_story(job, finished, ran, program, swept), **foreign}
     _report(job, evidence)
     if missed:
         hint = "nothing was written: relax the budget, or other passes"
@@ -302,9 +303,10 @@ def lineage(model: ir.Model) -> dict[str, list[Any]]:
     return {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(model.graph) for n in g}
 
 
-def _artifact(target: Target, model: ir.Model, reproducers: Path) -> Artifact:
+def _artifact(recipe: Recipe, model: ir.Model, reproducers: Path) -> Artifact:
+    target = recipe.target
     try:
-        return compose.build(target, model)
+        return compose.build(target, model, recipe.fallback)
     except OptcError:
         raise
     except Exception as error:  # a target that falls over is a bug of ours: leave what replays it
@@ -343,9 +345,21 @@ def _result(job: Job) -> dict[str, Any]:
         "budgets": tuple(noted["decision"]["limits"]),
         "data": noted["data"]["kind"],
         "speed": noted.get("speed"),
+        "fallback": noted.get("fallback"),
         "outcomes": [Outcome(**{**o, "seconds": 0.0, "skipped": tuple(o["skipped"])}) for o in found.contracts["passes"]],
         "notes": tuple(found.notes),
     }
+
+
+def _fallback(program: runtime.Program, feed: Mapping[str, Array]) -> dict[str, Any] | None:
+    """How much of a program runs in other engines than its target's; their share of the time in the fastest of three calls."""
+    target = program.manifest.target
+    parts = min((program.profile(feed) for _ in range(3)), key=lambda found: sum(p.seconds for p in found))
+    foreign = [p for p in parts if p.target != target]
+    if not foreign:
+        return None
+    share = sum(p.seconds for p in foreign) / sum(p.seconds for p in parts)
+    return {"nodes": sum(p.nodes for p in foreign), "engine": ", ".join(sorted({p.target for p in foreign})), "share": share}
 
 
 def _json(document: Any) -> bytes:

@@ -14,7 +14,7 @@ from optc.compiler import ir, regions
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import ValueInfo
 from optc.compiler.numerics import Array
-from optc.compiler.target import Artifact, Target, Unbuildable
+from optc.compiler.target import Artifact, Target, UnbuildableError
 
 CONTROL = "control"
 """The colour of what the plan itself runs."""
@@ -26,7 +26,7 @@ def build(target: Target, model: ir.Model, fallback: bool = True) -> Artifact:
     while True:
         try:
             return composition.artifact()
-        except Unbuildable as found:
+        except UnbuildableError as found:
             composition.learn(found)
 
 
@@ -43,7 +43,7 @@ class _Composition:
     parts: list[tuple[int, Artifact, tuple[ir.Node, ...]]] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
 
-    def learn(self, found: Unbuildable) -> None:
+    def learn(self, found: UnbuildableError) -> None:
         """Take in what a target said while it was building; it must be news, or nothing would change."""
         news = {(self.trying, node): reason for node, reason in found.refused.items()}
         if news.keys() <= self.refused.keys() and found.early <= self.early:
@@ -74,12 +74,14 @@ class _Composition:
             if number == 0 and _drivable(node, self.model.opset_imports.get("", 1)):
                 return CONTROL
             reasons.append(reason)
-        lines = [f"node {ir.node_id(n)}: {self.refused[0, n.name or '']}" for n in _all(self.model) if (0, n.name or "") in self.refused]
+        names = {n.name or "": n for graph in ir.all_graphs(self.model.graph) for n in graph}
+        lines = [f"node {ir.node_id(names[name])}: {why}" for (number, name), why in self.refused.items() if number == 0]
+        hint = "without --no-fallback it runs in another engine, inside the bundle" if self.chain[0].fallbacks else ""
         raise UserError(
             f"{node.op_type} cannot be compiled: {reasons[0]}",
             place=f"node {ir.node_id(node)}",
             lines=lines[1:6],
-            hint="without --no-fallback it runs in onnxruntime, inside the bundle" if len(self.chain) == 1 and self.chain[0].fallbacks else "",
+            hint=hint if len(self.chain) == 1 else "",
         )
 
     def _plan(self, graph: ir.Graph, inputs: Sequence[str] | None = None) -> dict[str, Any]:
@@ -118,27 +120,38 @@ class _Composition:
         if node.op_type == "If":
             branches = {key: self._plan(ir.attribute_graph(node, f"{key}_branch")) for key in ("then", "else")}
             return {"if": _name(node.inputs[0]), **branches, "outputs": outputs}
-        body = ir.attribute_graph(node, "body")
-        if node.op_type == "Loop":
-            trips, condition, *state = node.inputs
-            number, going = body.inputs[:2]
-            return {
-                "loop": self._plan(body), "trips": _name(trips), "condition": _name(condition), "state": [_name(v) for v in state],
-                "outputs": outputs, "ranks": [len(number.shape or ()), len(going.shape or ())],
-                "scans": [_gathered(v) for v in body.outputs[1 + len(state) :]],
-            }  # fmt: skip
-        scanned = int(ir.attribute(node, "num_scan_inputs"))
-        state, items = list(node.inputs[: len(node.inputs) - scanned]), node.inputs[len(node.inputs) - scanned :]
-        axes, backward = ir.attribute(node, "scan_input_axes", (0,) * scanned), ir.attribute(node, "scan_input_directions", (0,) * scanned)
-        gathered = body.outputs[len(state) :]
-        out_axes = ir.attribute(node, "scan_output_axes", (0,) * len(gathered))
-        out_backward = ir.attribute(node, "scan_output_directions", (0,) * len(gathered))
+        return self._loop(node, outputs) if node.op_type == "Loop" else self._scan(node, outputs)
+
+    def _loop(self, node: ir.Node, outputs: Sequence[str]) -> dict[str, Any]:
+        body, (trips, condition, *state) = ir.attribute_graph(node, "body"), node.inputs
         return {
-            "scan": self._plan(body), "state": [_name(v) for v in state],
-            "scanned": [[_name(v), a, bool(b)] for v, a, b in zip(items, axes, backward, strict=True)],
+            "loop": self._plan(body),
+            "trips": _name(trips),
+            "condition": _name(condition),
+            "state": [_name(v) for v in state],
             "outputs": outputs,
-            "scans": [_gathered(v, a, bool(b)) for v, a, b in zip(gathered, out_axes, out_backward, strict=True)],
-        }  # fmt: skip
+            "ranks": [len(v.shape or ()) for v in body.inputs[:2]],
+            "scans": [_gathered(v) for v in body.outputs[1 + len(state) :]],
+        }
+
+    def _scan(self, node: ir.Node, outputs: Sequence[str]) -> dict[str, Any]:
+        body, scanned = ir.attribute_graph(node, "body"), int(ir.attribute(node, "num_scan_inputs"))
+        carried = len(node.inputs) - scanned
+        gathered = body.outputs[carried:]
+
+        def each(name: str, count: int) -> Sequence[int]:
+            return [int(number) for number in ir.attribute(node, name, (0,) * count)]
+
+        read = zip(node.inputs[carried:], each("scan_input_axes", scanned), each("scan_input_directions", scanned), strict=True)
+        count = len(gathered)
+        made = zip(gathered, each("scan_output_axes", count), each("scan_output_directions", count), strict=True)
+        return {
+            "scan": self._plan(body),
+            "state": [_name(v) for v in node.inputs[:carried]],
+            "scanned": [[_name(v), axis, bool(reverse)] for v, axis, reverse in read],
+            "outputs": outputs,
+            "scans": [_gathered(v, axis, bool(reverse)) for v, axis, reverse in made],
+        }
 
     def _constant(self, value: ir.Value | None) -> None:
         """Keep a constant that the plan itself reads or hands out."""
@@ -155,25 +168,23 @@ class _Composition:
             files.update({names[name]: content for name, content in artifact.files.items()})
             program = {k: names.get(v, v) if isinstance(v, str) else v for k, v in artifact.program.items()}
             weights.update({f"{i}.{name}": array for name, array in artifact.weights.items()})
-            part: dict[str, Any] = {"target": str(self.chain[number]), "program": program}
+            part: dict[str, Any] = {"target": str(self.chain[number]), "nodes": len(nodes), "program": program}
             if number:
                 part["why"] = {ir.node_id(n): self.refused[0, n.name or ""] for n in nodes}
                 notes += [f"runs in {self.chain[number]}: node {name}: {why}" for name, why in part["why"].items()]
             described.append(part)
             notes += artifact.notes
-        return Artifact(files, weights, {"plan": plan, "parts": described, "constants": sorted(self.constants)}, tuple(dict.fromkeys(notes)))
+        composed = {"plan": plan, "parts": described, "constants": sorted(self.constants)}
+        return Artifact(files, weights, composed, tuple(dict.fromkeys(notes)))
 
 
 def _drivable(node: ir.Node, opset: int) -> bool:
     """Whether the plan can run a node: control flow over tensors alone. The Scan of opset 8 has another meaning."""
     if not ir.standard(node, "If", "Loop", "Scan") or (node.op_type == "Scan" and opset < 9):
         return False
-    values = [v for g in ir.bodies(node) for v in (*g.inputs, *g.outputs)] + [v for v in (*node.inputs, *node.outputs) if v is not None]
-    return all(v.type is None or isinstance(v.type, ir.TensorType) for v in values)
-
-
-def _all(model: ir.Model) -> list[ir.Node]:
-    return [node for graph in ir.all_graphs(model.graph) for node in graph]
+    inner = [v for g in ir.bodies(node) for v in (*g.inputs, *g.outputs)]
+    outer = [v for v in (*node.inputs, *node.outputs) if v is not None]
+    return all(v.type is None or isinstance(v.type, ir.TensorType) for v in inner + outer)
 
 
 def _name(value: ir.Value | None) -> str | None:
@@ -184,7 +195,8 @@ def _gathered(value: ir.Value, axis: int = 0, reverse: bool = False) -> dict[str
     """How a gathered output looks; `shape` is that of no items at all."""
     dims = [d if isinstance(d, int) else 0 for d in value.shape or ()]
     dims.insert(axis if axis >= 0 else axis + len(dims) + 1, 0)
-    return {"axis": axis, "reverse": reverse, "shape": dims, "dtype": ValueInfo.of(value).dtype if value.shape is not None else "float32"}
+    dtype = ValueInfo.of(value).dtype if value.shape is not None else "float32"
+    return {"axis": axis, "reverse": reverse, "shape": dims, "dtype": dtype}
 
 
 def _free(name: str, content: bytes, files: Mapping[str, bytes], part: int) -> str:

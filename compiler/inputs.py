@@ -99,8 +99,21 @@ def _random(value: ir.Value, shape: list[int], rng: np.random.Generator) -> Arra
     if value.dtype.is_integer():
         if value.dtype.bitwidth == 8:  # quantized data
             return rng.integers(-128 if value.dtype.is_signed() else 0, 128, shape).astype(dtype)
+        switch = _switch(value)
+        if switch is not None:
+            return np.full(shape, switch, dtype)
         return rng.integers(0, _index_bound(value), shape).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
+
+
+def _switch(value: ir.Value) -> int | None:
+    """The number that the model asks whether this one is: a sampling rate, say, that chooses a branch."""
+    for node, position in value.uses():
+        if ir.standard(node, "Equal"):
+            asked = ir.const(node.inputs[1 - position])
+            if asked is not None and asked.size == 1 and any(ir.standard(user.node, "If") for user in node.outputs[0].uses()):
+                return int(asked.reshape(()))
+    return None
 
 
 def _index_bound(value: ir.Value, depth: int = 8) -> int:

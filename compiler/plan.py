@@ -1,6 +1,6 @@
 """A program of several parts at work: each part has an engine; If, Loop and Scan choose and repeat them.
 
-A plan is JSON: `inputs` and `outputs` of a graph by name, `steps` in order, and `drop`, the names that nobody reads after each step.
+A plan is JSON: `inputs` and `outputs` of a graph by name, `steps` in order, and `drop`, the names that nobody reads after each.
 A step is one of
 
     {"part": 0, "inputs": [...], "outputs": [...]}                          a part's engine
@@ -36,12 +36,10 @@ class PlanEngine:
     """The engine of a program that has a plan. May be called from many threads: each call has values of its own."""
 
     def __init__(self, folder: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> None:
-        self._engines = [
-            _engine(folder, part, Part(weights, f"{i}."), threads, name=str(part["target"]))
-            for i, part in enumerate(program["parts"])
-        ]
+        plan, parts = program["plan"], program["parts"]
+        optional = set(_optional(plan))
+        self._engines = [_engine(folder, part, Part(weights, f"{i}."), threads, i in optional) for i, part in enumerate(parts)]
         self._seconds: dict[int, float] | None = None
-        plan = program["plan"]
         self._inputs, self._outputs = list(plan["inputs"]), list(plan["outputs"])
         self._constants = {name: weights[name] for name in program["constants"]}
         self._steps = self._compiled(plan)
@@ -60,7 +58,7 @@ class PlanEngine:
         return found
 
     def profile(self, feeds: Mapping[str, Array]) -> list[float]:
-        """Seconds that each part took in a call."""
+        """Seconds that each part took in a call. Not while others call."""
         self._seconds = dict.fromkeys(range(len(self._engines)), 0.0)
         try:
             self.run(feeds)
@@ -177,9 +175,34 @@ class Part(Mapping[str, Array]):
         return sum(1 for _ in self)
 
 
-def _engine(folder: Path, part: Mapping[str, Any], weights: Mapping[str, Array], threads: int, name: str) -> Engine:
-    target: type[Target] = registry.find("target", name)
-    return target.load(folder, part["program"], weights, threads)
+def _engine(folder: Path, part: Mapping[str, Any], weights: Mapping[str, Array], threads: int, optional: bool) -> Engine:
+    target: type[Target] = registry.find("target", str(part["target"]).partition("{")[0])
+    try:
+        return target.load(folder, part["program"], weights, threads)
+    except UserError as error:
+        if not optional:
+            raise
+        return _Invalid(error)
+
+
+class _Invalid:
+    """Stands for a part that cannot be loaded, in a branch that may never be taken: a rank that the other branch alone allows."""
+
+    def __init__(self, error: UserError) -> None:
+        self._error = error
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        raise self._error
+
+
+def _optional(plan: Mapping[str, Any], within: bool = False) -> Iterator[int]:
+    """The parts that are in a branch of an If."""
+    for step in plan["steps"]:
+        if "part" in step:
+            yield from [step["part"]] if within else []
+        for key in ("then", "else", "loop", "scan"):
+            if key in step:
+                yield from _optional(step[key], within or "if" in step)
 
 
 def _move(values: Values, sources: Sequence[str], destinations: Sequence[str]) -> None:

@@ -18,17 +18,19 @@ from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
-    "infer-shapes,canonicalize,fold-constants,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
+    "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
     "fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,canonicalize,share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 
-_KEYS = ("pass", "target", "shapes", "data", "budgets", "seed")
+_KEYS = ("pass", "target", "fallback", "shapes", "data", "budgets", "seed")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Passes, target, shapes of inputs, data, budgets, and the seed of everything random.
+
+    `fallback`: whether nodes that the target refuses may run in another engine inside the bundle.
 
     `Recipe.parse(recipe.to_toml()) == recipe`.
     """
@@ -39,11 +41,12 @@ class Recipe:
     data: Source | None = None
     budgets: Limits = field(default_factory=Limits)
     seed: int = 0
+    fallback: bool = True
 
     @staticmethod
     def parse(text: str, place: str = "recipe") -> Recipe:
         """From TOML: `[[pass]]`, `[target]` (`name` and options), `[shapes]`, `[data]` or `data = "samples.npz"`,
-        `[budgets]`, `seed`."""
+        `[budgets]`, `seed`, `fallback`."""
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -70,6 +73,10 @@ class Recipe:
             if not isinstance(table["seed"], int):
                 raise UserError(f"seed is '{table['seed']}', expected an integer", place=place)
             given["seed"] = table["seed"]
+        if "fallback" in table:
+            if not isinstance(table["fallback"], bool):
+                raise UserError(f"fallback is '{table['fallback']}', expected true or false", place=place)
+            given["fallback"] = table["fallback"]
         return Recipe(**given)
 
     @staticmethod
@@ -84,7 +91,7 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The same recipe as TOML; every option is written out."""
-        out = [f"seed = {self.seed}"]
+        out = [f"seed = {self.seed}", *([] if self.fallback else ["fallback = false"])]
         data = self.data.table() if self.data is not None else {}
         out += [f"data = {_toml(data)}"] if isinstance(data, str) else []
         for p in self.pipeline:

@@ -47,7 +47,7 @@ def regions(
             add(i)
     while ready:
         current = min(ready, key=lambda c: ready[c][0])
-        queue, held, late = ready.pop(current), [], list[int]()
+        queue, held, late = ready.pop(current), list[ir.Node](), list[int]()
         inside: set[str] = set()
         while queue:
             i = heapq.heappop(queue)
@@ -98,7 +98,6 @@ def extract(model: ir.Model, nodes: Sequence[ir.Node], outputs: Sequence[ir.Valu
     weights = [v for v in used if v.is_initializer() and not v.is_graph_input()]
     held = {*weights, *(o for node in constants for o in node.outputs)}
     inputs = [v for v in used if v not in held]
-    view = onnx_ir.GraphView(
-        inputs, list(outputs), nodes=[*constants, *nodes], initializers=weights, opset_imports=dict(model.opset_imports), name="region"
-    )
+    imports, before = dict(model.opset_imports), [*constants, *nodes]
+    view = onnx_ir.GraphView(inputs, list(outputs), nodes=before, initializers=weights, opset_imports=imports, name="region")
     return ir.Model(view.clone(), ir_version=model.ir_version)

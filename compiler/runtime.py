@@ -5,9 +5,11 @@ Imports no compiler: neither onnx nor onnx-ir nor tvm.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.numerics import Array
 from optc.compiler.target import Engine, Target
+
+if TYPE_CHECKING:
+    from optc.compiler.plan import PlanEngine
 
 
 def load(path: str | Path, threads: int | None = None) -> Program:
@@ -43,6 +48,15 @@ def _engine(path: Path, found: Manifest, threads: int) -> Engine:
     return target.load(path, found.program, weights, threads)
 
 
+@dataclass(frozen=True)
+class Timed:
+    """A part of a program: the target that runs it, how many nodes it has, and the seconds that it took."""
+
+    target: str
+    nodes: int
+    seconds: float
+
+
 class Program:
     """A loaded bundle. `inputs` and `outputs` are those of the source model. `run` may be called from any number of threads."""
 
@@ -60,6 +74,17 @@ class Program:
         """
         self._check(feeds)
         return self._engine.run(feeds)
+
+    def profile(self, feeds: Mapping[str, Array]) -> list[Timed]:
+        """The parts of the program and the seconds each took in a call, while nobody else calls; one where it has no parts."""
+        self._check(feeds)
+        parts = self.manifest.program.get("parts")
+        if parts is None:
+            start = time.perf_counter()
+            self._engine.run(feeds)
+            return [Timed(self.manifest.target, self.manifest.nodes.get("after", 0), time.perf_counter() - start)]
+        seconds = cast("PlanEngine", self._engine).profile(feeds)
+        return [Timed(part["target"], part["nodes"], s) for part, s in zip(parts, seconds, strict=True)]
 
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(map(str, self.outputs))

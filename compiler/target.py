@@ -52,7 +52,7 @@ class Artifact:
     notes: tuple[str, ...] = ()
 
 
-class Unbuildable(UserError):
+class UnbuildableError(UserError):
     """What a target says of a model that it cannot build as it is: nodes that it refuses, by name with the reason; and values
     that it must know as numbers before it starts (`early`), since dimensions are computed from them."""
 
@@ -89,7 +89,7 @@ class Target(ABC):
 
     @abstractmethod
     def build(self, model: ir.Model) -> Artifact:
-        """Raises Unbuildable for what only trying shows; see compose.py."""
+        """Raises UnbuildableError for what only trying shows; see compose.py."""
 
     @classmethod
     @abstractmethod

@@ -4,6 +4,7 @@ PASSES = {
     "infer-shapes": "optc.passes.cleanup.infer_shapes:InferShapes",
     "canonicalize": "optc.passes.cleanup.canonicalize:Canonicalize",
     "fold-constants": "optc.passes.cleanup.fold_constants:FoldConstants",
+    "inline-if": "optc.passes.cleanup.inline_if:InlineIf",
     "eliminate-dead": "optc.passes.cleanup.eliminate_dead:EliminateDead",
     "share-subexpressions": "optc.passes.cleanup.share_subexpressions:ShareSubexpressions",
     "fuse-pad-conv": "optc.passes.fusion.pad_conv:FusePadConv",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,6 +100,10 @@ def compile_(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Take an earlier, identical compilation from the cache.")
     ] = True,
+    fallback: Annotated[
+        bool,
+        typer.Option("--fallback/--no-fallback", help="Run nodes that the target refuses in onnxruntime, inside the bundle."),
+    ] = True,
     keep_onnx: Annotated[bool, typer.Option("--keep-onnx", help="Put the optimized model into the bundle as ONNX too.")] = False,
     json: Json = False,
     check: Check = False,
@@ -138,6 +143,7 @@ def compile_(
             decisions=decisions,
             cache=cache and bisect_limit is None and print_ir_after is None,
             keep_onnx=keep_onnx,
+            fallback=None if fallback else False,
             options=options,
             reports=report or (),
             tell=tell,
@@ -151,6 +157,8 @@ def compile_(
     print(f"{output}: compiled for {result.target} {where}")
     print(f"  {_shrunk(result)}")
     print(f"  largest relative error against the source: {result.error:.1e} on {result.samples} {result.data} samples")
+    if result.fallback is not None:
+        print(f"  {fallback_line(result.fallback)}")
     for b in result.budgets:
         interval = f" [{b['low']:.4g}, {b['high']:.4g}]" if b["low"] != b["high"] else ""
         most = f"{b['limit']:.4g} {b['unit']}".rstrip()
@@ -160,6 +168,12 @@ def compile_(
         print(f"  speed: {s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] times onnxruntime's on the source")
         print(f"  why and how: {output}/report.html")
     print(f"  run it: optc run {output} --random; optc bench {output} {model}")
+
+
+def fallback_line(found: Mapping[str, Any]) -> str:
+    """What runs in another engine, in a line."""
+    nodes = "1 node runs" if found["nodes"] == 1 else f"{found['nodes']} nodes run"
+    return f"{nodes} in {found['engine']}, {found['share']:.0%} of the time"
 
 
 def _budgets(recipe: Path | None, **given: Any) -> Limits:

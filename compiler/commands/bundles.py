@@ -116,11 +116,19 @@ def _row(told: Mapping[str, Any], joules: bool) -> list[str]:
     ]
 
 
-def inspect(bundle: Bundle, json: Json = False) -> None:
+def inspect(
+    bundle: Bundle,
+    profile: Annotated[bool, typer.Option("--profile", help="Run it on random inputs: which part takes what share.")] = False,
+    size: Size = None,
+    json: Json = False,
+) -> None:
     """Show what a bundle holds: inputs, outputs, passes, files and what they weigh, contract, fallbacks."""
     from optc.compiler import bundle as bundles
 
     manifest = bundles.read(bundle)
+    if profile:
+        _profile(bundle, _sizes(size), json)
+        return
     if json:
         emit(manifest.document())
         return
@@ -135,6 +143,20 @@ def inspect(bundle: Bundle, json: Json = False) -> None:
     table("", ["file", "bytes"], [[name, size] for name, size in manifest.sizes().items()])
     for note in manifest.notes:
         print(f"note: {note}")
+
+
+def _profile(path: Path, sizes: Mapping[str, int], json: bool) -> None:
+    from optc.compiler import runtime
+
+    loaded = runtime.load(path)
+    feeds = runtime.random_feeds(loaded, sizes)
+    parts = min((loaded.profile(feeds) for _ in range(5)), key=lambda found: sum(p.seconds for p in found))
+    whole = sum(p.seconds for p in parts) or 1.0
+    if json:
+        emit([{**vars(p), "share": p.seconds / whole} for p in parts])
+        return
+    rows = [[i, p.target, p.nodes, f"{1000 * p.seconds:.3f}", f"{p.seconds / whole:.0%}"] for i, p in enumerate(parts)]
+    table("fastest of five calls", ["part", "target", "nodes", "ms", "share"], rows)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ __all__ = ["Lowered", "bind", "lower", "refusal"]
 
 
 def lower(model: ir.Model, machine: Machine) -> Lowered:
-    """The model's main graph as a Relax module. Raises Unbuildable with the nodes that cannot be lowered."""
+    """The model's main graph as a Relax module. Raises UnbuildableError with the nodes that cannot be lowered."""
     return Lowering(model, machine, TABLE, convert).run()
 
 

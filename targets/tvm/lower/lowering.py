@@ -21,7 +21,7 @@ from tvm import relax, tirx
 
 from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
-from optc.compiler.target import Unbuildable
+from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _SUMS: tuple[str, ...] = ("AveragePool", "Conv", "CumSum", "Gemm", "GlobalAverag
 _SUMS += ("LpNorm", "MatMul", "Mean", "RMSNorm", "Reduce", "Softmax", "Sum")
 
 
-class Refused(UserError):
+class RefusedError(UserError):
     """A node that cannot be lowered, and why."""
 
     def __init__(self, node: ir.Node, reason: str) -> None:
@@ -45,7 +45,7 @@ class Refused(UserError):
         self.reason = reason
 
 
-class _Later(Exception):
+class _LaterError(Exception):
     """A node that reads what a refused node would make: there is nothing to say of it yet."""
 
 
@@ -124,7 +124,7 @@ class Lowering:
                         if maker is not None and (reason := unusable(value)):
                             self._refused.setdefault(maker.name or "", reason)
                     if self._refused or self._early:
-                        raise Unbuildable(self._refused, frozenset(self._early))
+                        raise UnbuildableError(self._refused, frozenset(self._early))
                     outputs = [self.builder.emit_output(var) for var in self._owned(graph.outputs)]
             except BaseException:
                 self.builder._end_block()  # TVM prints a warning about a block that is left open
@@ -156,16 +156,16 @@ class Lowering:
         return self._dims.setdefault(key, tirx.Var(f"d{len(self._dims)}", "int64"))
 
     def _attempt(self, node: ir.Node) -> None:
-        """Lower a node; one that is refused is noted, and what it would make is taken as given, to find all such nodes at once."""
+        """Lower a node; one that is refused is noted, and what it would make is taken as given, to find all such at once."""
         try:
             if any(value in self._missing for value in node.inputs):
-                raise _Later
+                raise _LaterError
             for value in node.inputs:
                 if value in self._unusable:
                     raise self.fail(node, self._unusable[value])
             self._node(node)
-        except (Refused, _Later) as error:
-            if isinstance(error, Refused):
+        except (RefusedError, _LaterError) as error:
+            if isinstance(error, RefusedError):
                 self._refused[node.name or ""] = error.reason
             for value in node.outputs:
                 if unusable(value):
@@ -237,8 +237,8 @@ class Lowering:
             self._values[value] = array
         return self._values[value]
 
-    def fail(self, node: ir.Node, reason: str) -> Refused:
-        return Refused(node, reason)
+    def fail(self, node: ir.Node, reason: str) -> RefusedError:
+        return RefusedError(node, reason)
 
     def emit(self, expr: Any) -> Any:
         return self.builder.emit(expr)
@@ -328,8 +328,8 @@ class Lowering:
 
     def numbers(self, node: ir.Node, operand: Operand, what: str) -> list[int]:
         """The elements of an integer tensor that is known at compile time."""
-        found = self.integers(node, operand, what) if isinstance(operand, np.ndarray) else [None]
-        if not all(isinstance(d, int) for d in found):
+        found = self.integers(node, operand, what) if isinstance(operand, np.ndarray) else []
+        if not isinstance(operand, np.ndarray) or not all(isinstance(d, int) for d in found):
             raise self.fail(node, f"its {what} is known only at run time")
         return [int(d) for d in found]
 
@@ -424,8 +424,10 @@ def unusable(value: ir.Value) -> str:
     """Why native code can neither take nor give a value; empty where it can."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         return f"'{value.name}' is no tensor"
-    if value.dtype is None or value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX"):
-        return f"'{value.name}' has no numeric element type" if value.dtype is None else f"'{value.name}' is {value.dtype.name.lower()}"
+    if value.dtype is None:
+        return f"'{value.name}' has no element type"
+    if value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX"):
+        return f"'{value.name}' is {value.dtype.name.lower()}"
     if value.dtype == ir.DataType.BFLOAT16:
         return f"'{value.name}' is bfloat16, which NumPy has no arrays of"
     return f"the rank of '{value.name}' is known only at run time" if value.shape is None else ""
