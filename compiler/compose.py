@@ -58,10 +58,7 @@ class _Composition:
         if colours <= {0} and not self.early:
             self.trying = 0
             return self.chain[0].build(self.model)
-        plan = self._plan(graph)
-        if plan["steps"] == [{"part": 0, **plan["steps"][0]}] and self.parts[0][0] == 0 and not self.constants:
-            return self.parts[0][1]  # one region after all
-        return self._composed(plan)
+        return self._composed(self._plan(graph))
 
     def _colour(self, node: ir.Node) -> int | str:
         """The first target that takes a node, by its number in the chain."""
@@ -93,6 +90,8 @@ class _Composition:
             made = [v for node in region.nodes for v in node.outputs if v.name]
             later = results.union(*reading[i + 1 :])
             outputs = [v for v in made if v in later]
+            if not outputs:
+                continue  # nobody reads what it makes
             steps.append(self._control(region.nodes[0]) if region.colour == CONTROL else self._part(region, outputs))
             local = {v for node in graph for v in node.outputs}
             drops.append(sorted(v.name or "" for v in (*outputs, *reading[i]) if v in local and v not in later and v.name))

@@ -21,7 +21,9 @@ def known(node: ir.Node) -> bool:
 def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """The node by TVM's converter for its operator, if there is one."""
     table = onnx_frontend._get_convert_map()
-    if not known(node) or list(ir.bodies(node)):
+    if list(ir.bodies(node)):
+        raise ctx.fail(node, "it has bodies")
+    if not known(node):
         domain = node.domain or "ai.onnx"
         raise ctx.fail(node, f"operator {node.op_type} of domain {domain} is not known to this target")
     attributes = {a.name: helper.get_attribute_value(a) for a in ir.to_proto(node).attribute}

@@ -294,7 +294,6 @@ def test_what_the_table_lacks_is_reported(tmp_path: Path) -> None:
 def test_an_operator_nobody_knows_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Det") as caught:
         Compiled("g (float[N, 3, 3] x) => (float[N] y) { y = Det(x) }", tmp_path)
-    assert "onnxruntime" in str(caught.value)
     assert "node" in str(caught.value)
 
 
@@ -324,7 +323,7 @@ def test_a_body_that_uses_outer_values_is_no_constant(tmp_path: Path) -> None:
         c = Constant <value = bool {1}> ()
         y = If(c) <then_branch = t () => (float[N] a) { a = Relu(x) }, else_branch = e () => (float[N] b) { b = Neg(x) }>
     }"""
-    with pytest.raises(UserError, match="If cannot be compiled"):
+    with pytest.raises(UserError, match="it has bodies"):
         Compiled(graph, tmp_path)
 
 
