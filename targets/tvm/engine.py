@@ -57,6 +57,15 @@ def _tensor(ffi: Any, array: Array) -> Any:
     return ffi.from_dlpack(array)
 
 
+def _empty(array: Array) -> Array:
+    """An array without elements, with the strides that the runtime expects of it: products of the extents behind, also where 0."""
+    strides, step = list[int](), array.itemsize
+    for extent in reversed(array.shape):
+        strides.append(step)
+        step *= extent
+    return np.lib.stride_tricks.as_strided(np.empty(array.shape, array.dtype), array.shape, strides[::-1])
+
+
 class _Threads(threading.local):
     """How many workers the calling thread's pool was told to use, by any engine; 0 before the first call."""
 
@@ -112,9 +121,9 @@ class TvmEngine:
             if feed.dtype != dtype or not feed.flags.c_contiguous:
                 feed = np.array(feed, dtype, order="C")
             else:  # the same memory with plain strides: NumPy leaves any stride where an extent is 1
-                feed = np.ndarray(feed.shape, dtype, feed)
+                feed = np.ndarray(feed.shape, dtype, feed) if feed.size else _empty(feed)
             elements += feed.size
-            args.append(feed if feed.flags.writeable else _tensor(self._ffi, feed))
+            args.append(feed if feed.flags.writeable or not feed.size else _tensor(self._ffi, feed))
         if self._known:
             args.append(self._ffi.Shape([int(feeds[name].flat[index]) for name, index in self._known]))
         main = self._idle.get()

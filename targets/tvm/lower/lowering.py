@@ -88,6 +88,7 @@ class Lowering:
         self._values: dict[ir.Value, Operand] = {}
         self._dims: dict[str, Any] = {}
         self._computed: list[tuple[Dim, Any]] = []  # see opaque
+        self._plain: set[Any] = set()
         self._meaning: dict[Any, Any] = {}  # a computed dimension's variable -> its expression of the inputs' dimensions
         self._work = 0
         self._parameters: dict[str, Any] = {}  # digest of a weight -> its variable
@@ -130,11 +131,11 @@ class Lowering:
                 self.builder._end_block()  # TVM prints a warning about a block that is left open
                 raise
             result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
-            if self._known:
-                numbers = [var for held in self._known.values() for var in held]
+            numbers = [var for held in self._known.values() for var in held]
+            if numbers:
                 variables.append(relax.Var("known", relax.ShapeType(numbers)))
-            if self._computed:
-                variables.append(relax.Var("computed", relax.ShapeType([var for _, var in self._computed])))
+            if self._meaning:
+                variables.append(relax.Var("computed", relax.ShapeType(list(self._meaning))))
             self.builder.emit_func_output(result, params=[*variables, *self._parameters.values()])
         module = self.builder.get()
         module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
@@ -274,6 +275,9 @@ class Lowering:
             if isinstance(dim, int):
                 total *= dim
                 continue
+            if dim in self._plain:
+                total *= 64
+                continue
             expr = self._meaning.get(dim, dim)
             sizes = {var: tirx.IntImm("int64", 1 if i == 0 else 64) for i, var in enumerate(self._dims.values())}
             found = self.simplify(
@@ -358,19 +362,24 @@ class Lowering:
         found = self.analyzer.simplify(dim)
         return int(found) if isinstance(found, tirx.IntImm) else found
 
-    def opaque(self, dim: Dim) -> Dim:
-        """A variable for a computed dimension, the same for equal ones: what follows handles a name, not a formula."""
-        dim = self.simplify(dim)
+    def opaque(self, dim: Dim, plain: bool = False) -> Dim:
+        """A variable for a computed dimension, the same for equal ones: what follows handles a name, not a formula.
+
+        A `plain` one is neither simplified nor compared, which takes TVM minutes where many cases are told apart.
+        """
+        dim = dim if plain else self.simplify(dim)
         if isinstance(dim, int | tvm.ir.Var):
             return dim
-        for known, var in self._computed:
+        for known, var in [] if plain else self._computed:
             if self.same(known, dim):
                 return var
-        var = tirx.Var(f"d{len(self._dims) + len(self._computed)}", "int64")
-        self._meaning[var] = self.simplify(
-            tvm_ffi.structural_map(dim, (tvm.ir.Var, lambda v: self._meaning.get(v, v)), order="post")
-        )
-        self._computed.append((dim, var))
+        var = tirx.Var(f"d{len(self._dims) + len(self._meaning)}", "int64")
+        meaning = tvm_ffi.structural_map(dim, (tvm.ir.Var, lambda v: self._meaning.get(v, v)), order="post")
+        self._meaning[var] = meaning if plain else self.simplify(meaning)
+        if plain:
+            self._plain.add(var)
+        else:
+            self._computed.append((dim, var))
         return var
 
     def same(self, a: Dim, b: Dim) -> bool:

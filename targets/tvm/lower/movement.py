@@ -9,6 +9,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower.elementwise import broadcast, read
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 
@@ -18,12 +19,20 @@ def axis_of(ctx: Lowering, node: ir.Node, operand: Operand, default: int = 0) ->
 
 
 def axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[int] | None:
-    """Axes from an input (newer opsets) or an attribute; None where they were left out."""
+    """Axes from an input (newer opsets) or an attribute, known at compile time; None where they were left out."""
+    found = any_axes_of(ctx, node, inputs, rank, index)
+    if found is not None and not fed_axes.fixed(found):
+        raise ctx.fail(node, "its axes are known only at run time")
+    return None if found is None else [int(a) for a in found]
+
+
+def any_axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[Dim] | None:
+    """The same where some may be fed at run time (fed_axes.py)."""
     if len(inputs) > index and inputs[index] is not None:
-        found: Any = ctx.numbers(node, inputs[index], "axes")
+        found: Any = ctx.integers(node, inputs[index], "axes")
     else:
         found = ir.attribute(node, "axes")
-    return None if found is None else [int(a) % rank for a in found]
+    return None if found is None else [int(a) % max(rank, 1) if isinstance(a, int) else a for a in found]
 
 
 def product(dims: Sequence[Dim]) -> Dim:
@@ -121,7 +130,9 @@ def flatten(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
-    axes = axes_of(ctx, node, inputs, len(own))
+    axes = any_axes_of(ctx, node, inputs, len(own))
+    if axes is not None and not fed_axes.fixed(axes):
+        return ctx.reshape(inputs[0], fed_axes.without(ctx, own, axes))
     if axes is None:
         axes = [i for i, d in enumerate(own) if isinstance(d, int) and d == 1]
     return ctx.reshape(inputs[0], [d for i, d in enumerate(own) if i not in axes])
@@ -129,7 +140,9 @@ def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 def unsqueeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
-    given = ctx.numbers(node, inputs[1], "axes") if len(inputs) > 1 else ir.attribute(node, "axes")
+    given = ctx.integers(node, inputs[1], "axes") if len(inputs) > 1 else ir.attribute(node, "axes")
+    if not fed_axes.fixed(given):
+        return ctx.reshape(inputs[0], fed_axes.with_ones(ctx, own, given))
     axes = {int(a) % (len(own) + len(given)) for a in given}
     rest = iter(own)
     return ctx.reshape(inputs[0], [1 if i in axes else next(rest) for i in range(len(own) + len(axes))])
@@ -213,11 +226,9 @@ def slice_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     else:
         starts, ends = list(ir.attribute(node, "starts")), list(ir.attribute(node, "ends"))
     axes = axes_of(ctx, node, inputs, len(own), 3) or list(range(len(starts)))
-    steps = ctx.integers(node, inputs[4], "steps") if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
+    steps = ctx.numbers(node, inputs[4], "steps") if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
     ranges: dict[int, tuple[Dim, Dim, int]] = {}
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if not isinstance(step, int):
-            raise ctx.fail(node, "its step depends on a dimension")
         ranges[axis] = _range(start, end, step, own[axis])
     return cut(ctx, inputs[0], ranges)
 

@@ -9,11 +9,13 @@ from tvm import relax, te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm import compute as kernels
+from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise
-from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
-from optc.targets.tvm.lower.movement import axes_of, axis_of, product
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule
+from optc.targets.tvm.lower.movement import any_axes_of, axis_of, product
 
+_OPAQUE = 8  # TVM's pattern of what is not fused: fusion would define the dimensions twice
 _LANES = 16  # of float32, in the widest vectors there are
 
 
@@ -24,7 +26,7 @@ def _identity(x: Any) -> Any:
 def over(
     ctx: Lowering,
     operand: Operand,
-    axes: Sequence[int],
+    axes: Sequence[Dim],
     reducer: Any,
     name: str,
     before: Callable[[Any], Any] = _identity,
@@ -32,6 +34,8 @@ def over(
 ) -> Any:
     """after(reducer(before(x)), count) over the axes, which stay with extent 1; count is how many elements were reduced."""
     var = ctx.tensor(operand)
+    if not fed_axes.fixed(axes):
+        return _over_fed(ctx, var, axes, reducer, name, before, after)
 
     def compute(x: Any) -> Any:
         if len(axes) == 1 and reducer is te.sum:
@@ -46,6 +50,24 @@ def over(
         return _finished(total, product([x.shape[a] for a in axes]), name, after)
 
     return ctx.te(name, compute, var)
+
+
+def _over_fed(ctx: Lowering, var: Any, axes: Sequence[Dim], reducer: Any, name: str, before: Any, after: Any) -> Any:
+    """Over axes that are fed: every dimension is reduced, over one element where it is not among them."""
+    own = ctx.shape(var)
+    chosen = [fed_axes.among(axes, i, len(own)) for i in range(len(own))]
+    one = fed_axes.number(1)
+    kept = [ctx.opaque(tirx.Select(c, one, fed_axes.number(d))) for c, d in zip(chosen, own, strict=True)]
+    gone = [ctx.opaque(tirx.Select(c, fed_axes.number(d), one)) for c, d in zip(chosen, own, strict=True)]
+
+    def compute(x: Any, kept: Any, gone: Any) -> Any:
+        bound = [te.reduce_axis((0, d), name=f"r{i}") for i, d in enumerate(gone)]
+        total = te.compute(
+            tuple(kept), lambda *at: reducer(before(x(*[i + r for i, r in zip(at, bound, strict=True)])), axis=bound), name=name
+        )
+        return _finished(total, product(list(gone)), name, after)
+
+    return ctx.te(name, compute, var, kept, gone, pattern=_OPAQUE)
 
 
 def _finished(total: Any, count: Any, name: str, after: Callable[[Any, Any], Any] | None) -> Any:
@@ -66,7 +88,7 @@ def reduction(kind: str) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         own = ctx.shape(inputs[0])
-        axes = axes_of(ctx, node, inputs, len(own))
+        axes = any_axes_of(ctx, node, inputs, len(own))
         if not axes:
             if ir.attribute(node, "noop_with_empty_axes", 0):
                 return inputs[0]
@@ -74,12 +96,14 @@ def reduction(kind: str) -> Rule:
         result = reduce(ctx, inputs[0], axes, kind)
         if ir.attribute(node, "keepdims", 1):
             return result
+        if not fed_axes.fixed(axes):
+            return ctx.reshape(result, fed_axes.without(ctx, own, axes))
         return ctx.reshape(result, [d for i, d in enumerate(own) if i not in axes])
 
     return rule
 
 
-def reduce(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> Any:
+def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> Any:
     dtype = ctx.dtype(operand)
     if kind == "mean":
         return over(ctx, operand, axes, te.sum, "mean", after=average)
