@@ -58,7 +58,7 @@ def _tensor(ffi: Any, array: Array) -> Any:
 
 
 def _empty(array: Array) -> Array:
-    """An array without elements, with the strides that the runtime expects of it: products of the extents behind, also where 0."""
+    """An array without elements, its strides as the runtime expects them: products of the extents behind, also where one is 0."""
     strides, step = list[int](), array.itemsize
     for extent in reversed(array.shape):
         strides.append(step)
