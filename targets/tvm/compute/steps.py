@@ -157,20 +157,15 @@ class _Writer:
         together = layer.together(phase, len(rows))
         source = self.old if phase.source == H else phase.source
         with T.serial(0, layer.blocks // together) as group:
-            acc = T.alloc_buffer((len(rows) * together * gates, layer.lanes), layer.dtype, scope="local")
-            units = [
-                [_Unit(self, row, group * together + b, acc, (r * together + b) * gates) for b in range(together)]
-                for r, row in enumerate(rows)
-            ]
+            units = [[_Unit(self, row, group * together + b, gates) for b in range(together)] for row in rows]
             for unit in (u for row_units in units for u in row_units):
                 for gate in range(gates):
                     with unit.lanes():
                         number = phase.gates[gate]
                         unit.put(gate, unit.bias() if number in phase.apart else unit.x(number))
             with T.serial(0, layer.hidden) as k:
-                for r, row in enumerate(rows):
-                    for b in range(together):
-                        unit = units[r][b]
+                for row, row_units in zip(rows, units, strict=True):
+                    for unit in row_units:
                         for gate in range(gates):
                             with unit.lanes() as v:
                                 state = self.held["work"][source, self.direction, row.index, k]
@@ -184,8 +179,10 @@ class _Writer:
 class _Unit:
     """A cell's view (cells.Unit) of a vector of hidden units of one row."""
 
-    def __init__(self, writer: _Writer, row: _Row, block: Any, acc: Any, first: int) -> None:
-        self.writer, self.row, self.block, self.acc, self.first = writer, row, block, acc, first
+    def __init__(self, writer: _Writer, row: _Row, block: Any, gates: int) -> None:
+        self.writer, self.row, self.block = writer, row, block
+        # A buffer of its own: TVM puts those below a kilobyte, not "local" ones, on the stack, and LLVM into registers.
+        self.acc = T.alloc_buffer((gates, writer.layer.lanes), writer.layer.dtype)
         self.v: Any = None
 
     @contextmanager
@@ -198,10 +195,10 @@ class _Unit:
         return self.block * self.writer.layer.lanes + self.v
 
     def gate(self, index: int) -> Any:
-        return self.acc[self.first + index, self.v]
+        return self.acc[index, self.v]
 
     def put(self, index: int, value: Any) -> Any:
-        T.buffer_store(self.acc, value, [self.first + index, self.v])
+        T.buffer_store(self.acc, value, [index, self.v])
         return self.gate(index)
 
     def x(self, gate: int) -> Any:
