@@ -9,7 +9,7 @@ from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
-from optc.targets.tvm.lower import products, quantize, reduce, resize, windows
+from optc.targets.tvm.lower import products, quantize, recurrent, reduce, resize, windows
 from optc.targets.tvm.lower.lowering import Rule
 
 _STANDARD: dict[str, Rule] = {
@@ -55,6 +55,7 @@ _STANDARD: dict[str, Rule] = {
     "Expand": m.expand,
     "Flatten": m.flatten,
     "Floor": e.simple(tirx.floor),
+    "GRU": recurrent.gru,
     "Gather": m.gather,
     "GatherElements": m.gather_elements,
     "Gelu": e.gelu,
@@ -69,6 +70,7 @@ _STANDARD: dict[str, Rule] = {
     "InstanceNormalization": n.instance_normalization,
     "IsInf": e.with_attributes(fn.is_inf, detect_negative=1, detect_positive=1),
     "IsNaN": e.simple(tirx.isnan),
+    "LSTM": recurrent.lstm,
     "LayerNormalization": n.layer_normalization,
     "LeakyRelu": e.with_attributes(fn.leaky_relu, alpha=0.01),
     "Less": e.simple(lambda a, b: a < b),
@@ -92,6 +94,7 @@ _STANDARD: dict[str, Rule] = {
     "Pow": e.pow_,
     "QuantizeLinear": quantize.quantize,
     "RMSNormalization": n.rms_normalization,
+    "RNN": recurrent.rnn,
     "Range": m.range_,
     "Reciprocal": e.simple(lambda a: fn.number(1, a) / a),
     "ReduceL1": reduce.reduction("l1"),

@@ -22,6 +22,8 @@ def schedule_module(mod: tvm.IRModule, machine: Machine) -> tuple[tvm.IRModule, 
 
 
 def _schedule(name: str, function: tirx.PrimFunc, machine: Machine, notes: list[str]) -> tirx.PrimFunc:
+    if "tirx.is_scheduled" in function.attrs:  # written as it is to run, loops and vectors
+        return function
     reasons: list[str] = []
     scheduled: Schedule | None = None
     for rule in RULES:
