@@ -290,7 +290,7 @@ def _decide(
         tell(f"going on after {done} of {len(pipeline)} passes")
 
     def whole(report: runner.Report) -> runner.Report:
-        swept = {**earlier.sensitivity, **report.sensitivity}
+        swept = {**earlier.sensitivity, **{done + place: found for place, found in report.sensitivity.items()}}
         return replace(report, outcomes=earlier.outcomes + report.outcomes, sensitivity=swept)
 
     watched = replace(options, decided=lambda report: journal.write(whole(report)))

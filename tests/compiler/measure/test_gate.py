@@ -69,6 +69,15 @@ def test_a_pass_that_is_beyond_its_budget_is_tried_on_fewer_layers(tmp_path: Pat
     ]
 
 
+def test_two_passes_of_the_same_text_have_a_sensitivity_each(tmp_path: Path, data: Source) -> None:
+    found = compiled(tmp_path / "a.optc", data, f"{RUINOUS},{RUINOUS}", max_drop=("top1=30%",))
+    _, *steps = found["steps"]
+    assert len(found["sensitivity"]) == len(steps) == 2 and steps[0]["skipped"]
+    for swept, step in zip(found["sensitivity"], steps, strict=True):
+        left_alone = {layer["layer"] for layer in swept["layers"] if not layer["kept"]}
+        assert left_alone == set(step["skipped"] if step["kept"] else [layer["layer"] for layer in swept["layers"]])
+
+
 def test_what_cannot_be_kept_is_rolled_back_and_the_next_pass_runs(tmp_path: Path, data: Source) -> None:
     found = compiled(tmp_path / "a.optc", data, f"{RUINOUS},quantize-weights", max_drop=("top1=0.2%",))
     _, refused, following = found["steps"]
