@@ -75,7 +75,11 @@ def run(job: Job, use_cache: bool) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="optc-") as folder:
             built = Path(folder) / "bundle"
             journal = Journal(store.folder.parent / "runs" / f"{wanted}.json" if store else None, digest)
-            _build(job, digest, built, journal)
+            try:
+                _build(job, digest, built, journal)
+            except ContractError:  # all has been decided, and nothing is left to go on with
+                journal.done()
+                raise
             if store:
                 store.put(wanted, built)
             bundle.publish(built, job.output)

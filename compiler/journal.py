@@ -35,7 +35,7 @@ class Journal:
             file.write(decisions.to_bytes(self.source, report.outcomes, {"sensitivity": swept}))
 
     def done(self) -> None:
-        """The compilation has its bundle."""
+        """All has been decided: the compilation has its bundle, or missed a budget."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
