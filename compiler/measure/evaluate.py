@@ -30,6 +30,7 @@ __all__ = [
     "Budget",
     "Evaluation",
     "Measured",
+    "ResultError",
     "Run",
     "SliceMeasured",
     "WorstSample",
@@ -45,6 +46,10 @@ __all__ = [
 _IGNORED = {"maps": "where labels are negative any answer is right", "tokens": "negative labels are padding"}
 _WORST_FIRST: tuple[Decision, ...] = ("reject", "undecided", "keep")
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+class ResultError(UserError):
+    """A metric that fits the source cannot be told of a result: of what a pass made that is no wrong input, but the pass."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,10 @@ def evaluate(
     Raises UserError, on the first batch at the latest, for an unknown metric or one that fits neither outputs nor labels, and
     for a budget that so few samples cannot settle.
     """
-    return evaluate_all(source, {"result": result}, data, metrics, budgets, output)["result"]
+    found = evaluate_all(source, {"result": result}, data, metrics, budgets, output)["result"]
+    if isinstance(found, ResultError):
+        raise found
+    return found
 
 
 def evaluate_all(
@@ -126,8 +134,8 @@ def evaluate_all(
     metrics: Iterable[str],
     budgets: Mapping[str, Budget],
     output: str | None = None,
-) -> dict[str, Evaluation]:
-    """Several results by name, each as `evaluate` does it, in one stream of the data."""
+) -> dict[str, Evaluation | ResultError]:
+    """Several results by name, each as `evaluate` does it, in one stream of the data; what cannot be measured has its error."""
     chosen = [find(name) for name in dict.fromkeys([*metrics, *budgets])]
     for metric in chosen:
         if metric.name in budgets:
@@ -144,16 +152,14 @@ def evaluate_all(
         for metric in chosen:
             mine[metric.name].append(_records(metric, looked.before, looked))
         for name, run in results.items():
-            after = _output(run(batch.feeds), looked.output, "result")
-            if looked.before.shape != after.shape:
-                shapes = f"{list(looked.before.shape)} in the source, {list(after.shape)} in the result"
-                raise UserError(f"output '{looked.output}' is {shapes}")
-            found[name].worst.add(looked.before, after, batch.slices)
-            for metric in chosen:
-                found[name].records[metric.name].append(_records(metric, after, looked))
+            if found[name].failed is None:
+                _add(found[name], run, batch, looked, chosen)
     parts = rows_of(np.concatenate(slices)) if slices else {}
-    done = {}
+    done: dict[str, Evaluation | ResultError] = {}
     for name, held in found.items():
+        if held.failed is not None:
+            done[name] = held.failed
+            continue
         measured = [judge(m, *_joined(mine[m.name], held.records[m.name]), budgets.get(m.name), parts) for m in chosen]
         done[name] = Evaluation(data.samples, data.digest, tuple(measured), held.worst.found())
     return done
@@ -166,10 +172,11 @@ def check_fit(source: Run, data: Stream, metrics: Iterable[str], output: str | N
 
 @dataclass
 class _Found:
-    """Of one result: the worst samples, and records by metric."""
+    """Of one result: the worst samples, and records by metric; or why it cannot be measured."""
 
     worst: Worst
     records: dict[str, list[Array]]
+    failed: ResultError | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,20 @@ class _Look:
     output: str
     before: Array
     labels: Array | None
+
+
+def _add(held: _Found, run: Run, batch: Batch, looked: _Look, metrics: Iterable[Metric]) -> None:
+    """What a result says of a batch."""
+    try:
+        after = _output(run(batch.feeds), looked.output, "result")
+        if looked.before.shape != after.shape:
+            shapes = f"{list(looked.before.shape)} in the source, {list(after.shape)} in the result"
+            raise UserError(f"output '{looked.output}' is {shapes}")
+        held.worst.add(looked.before, after, batch.slices)
+        for metric in metrics:
+            held.records[metric.name].append(_records(metric, after, looked))
+    except UserError as error:
+        held.failed = ResultError(error.message, place=error.place, hint=error.hint, lines=error.lines)
 
 
 def _look(source: Run, batch: Batch, output: str | None) -> _Look:

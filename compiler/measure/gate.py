@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,7 +83,10 @@ class Gate:
 
     def judge(self, model: ir.Model) -> Verdict:
         """Whether a model that a pass has changed may stay, by its metrics."""
-        found = self.measure(Reference(model).run)
+        try:
+            found = self.measure(Reference(model).run)
+        except evaluate.ResultError as error:
+            return Verdict(f"it cannot be measured: {error.message}")
         return Verdict() if found is None else Verdict(broken(found), {"metrics": rows(found)})
 
     def weigh(self, before: ir.Model, after: ir.Model, lossy: bool) -> Verdict:
@@ -99,10 +103,13 @@ class Gate:
 
 
 def drops(source: Run, runs: Mapping[str, Run], data: Stream, metric: str, output: str | None) -> dict[str, Drop]:
-    """What each of several results loses of a metric."""
-    found = evaluate.evaluate_all(source, runs, data, [metric], {}, output)
-    lost = {key: result.measured[0].harm for key, result in found.items()}
-    return {key: Drop(metric, harm.value, harm.low, harm.high) for key, harm in lost.items()}
+    """What each of several results loses of a metric; NaN where it cannot be measured."""
+    lost: dict[str, Drop] = {}
+    for key, result in evaluate.evaluate_all(source, runs, data, [metric], {}, output).items():
+        harm = None if isinstance(result, evaluate.ResultError) else result.measured[0].harm
+        bounds = (harm.value, harm.low, harm.high) if harm is not None else (math.nan,) * 3
+        lost[key] = Drop(metric, *bounds)
+    return lost
 
 
 def rows(found: Evaluation) -> list[dict[str, Any]]:
