@@ -135,7 +135,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
 
     gate = None
     if earlier is None and recipe.budgets.wanted:
-        tell("looking through the data")
+        tell("measuring the source")
         costs = Costs(state, job.model, model, recipe.budgets, scratch, tell)
         gate = Gate.of(model, recipe.data, recipe.budgets, costs, recipe.seed)
     feeds = _feeds(job, model)

@@ -36,6 +36,7 @@ __all__ = [
     "WorstSample",
     "check_enough",
     "check_fit",
+    "check_source",
     "evaluate",
     "evaluate_all",
     "find",
@@ -163,6 +164,34 @@ def evaluate_all(
         measured = [judge(m, *_joined(mine[m.name], held.records[m.name]), budgets.get(m.name), parts) for m in chosen]
         done[name] = Evaluation(data.samples, data.digest, tuple(measured), held.worst.found())
     return done
+
+
+def check_source(
+    source: Run, data: Stream, metrics: Iterable[str], budgets: Mapping[str, Budget], output: str | None = None
+) -> None:
+    """Measure the source by itself, in one stream of the data. Raises UserError for metrics that fit neither outputs nor labels,
+    by the first batch, and for a budget of a metric that has no value there: nothing could be held against it."""
+    chosen = [find(name) for name in dict.fromkeys([*metrics, *budgets])]
+    mine: dict[str, list[Array]] = {m.name: [] for m in chosen}
+    samples, broken, name = 0, None, output or ""
+    for number, batch in enumerate(data):
+        looked = _look(source, batch, output)
+        if number == 0:
+            _check_fit(chosen, looked, data)
+        for metric in chosen:
+            mine[metric.name].append(_records(metric, looked.before, looked))
+        nan = _nan(looked.before)
+        broken, name = samples + int(nan.argmax()) if broken is None and nan.any() else broken, looked.output
+        samples += len(nan)
+    for metric in (m for m in chosen if m.name in budgets):
+        records, _ = _joined(mine[metric.name], mine[metric.name])
+        if math.isnan(metric.of(records)):
+            why = "" if broken is None else f": its output '{name}' holds NaN, first in sample {broken}"
+            raise UserError(
+                f"metric '{metric.name}' has no value for the source model{why}",
+                place=f"--max-drop {metric.name}",
+                hint="no result could be held against it: mend the samples or the model, or take another metric",
+            )
 
 
 def check_fit(source: Run, data: Stream, metrics: Iterable[str], output: str | None = None) -> None:
@@ -310,6 +339,13 @@ def _check_labels(metric: Metric, output: Array, labels: Array | None, data: Str
     if output.dtype.kind not in "iubOUS" and high >= classes:
         said = f"the labels go up to {high:.0f}, the output has {classes} {'tokens' if metric.labels == 'tokens' else 'classes'}"
         raise UserError(f"{said}, numbered from 0", hint=_IGNORED.get(metric.labels, ""))
+
+
+def _nan(output: Array) -> Array:
+    """Whether there is NaN in the output of each sample."""
+    if output.dtype.kind in "OUSbiu":
+        return np.zeros(len(output), bool)
+    return np.asarray(np.isnan(output.astype(np.float64)).reshape(len(output), -1).any(1))
 
 
 def _output(outputs: Mapping[str, Array], name: str, model: str) -> Array:

@@ -58,7 +58,7 @@ class Gate:
 
     @staticmethod
     def of(model: ir.Model, data: Source | None, limits: Limits, costs: Costs, seed: int = 0) -> Gate:
-        """For a source model. Raises UserError for metrics or data that do not fit, before any long work."""
+        """For a source model, which is measured. Raises UserError for metrics or data that do not fit, before any pass runs."""
         limits.check()
         budgets = Budget.parse_all(limits.max_drop, limits.max_slice_drop)
         stream = few = None
@@ -68,7 +68,7 @@ class Gate:
             stream, few = streams(model, data, seed)
             for name, budget in budgets.items():
                 evaluate.check_enough(evaluate.find(name), budget, stream.samples, stream.seen.slices)
-            evaluate.check_fit(Reference(model).run, stream, [*limits.metrics, *budgets], limits.output or None)
+            evaluate.check_source(Reference(model).run, stream, limits.metrics, budgets, limits.output or None)
         return Gate(Reference(model).run, stream, limits, costs, few)
 
     @property

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
 from optc.compiler import api, load, runner, sensitivity
@@ -89,6 +91,23 @@ def test_a_bundle_that_a_metric_refuses_is_not_the_source_model(tmp_path: Path, 
     with pytest.raises(ContractError, match=r"the result cannot be measured.*it needs the source's own scores"):
         compiled(tmp_path / "a.optc", data, *Pipeline.parse("fold-constants"), tell=told)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_of_what_the_source_itself_has_no_value_of_is_said_before_any_pass(tmp_path: Path) -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 4] y) <float[4] c = {1,2,3,4}> '
+    onnx.save(onnx.parser.parse_model(text + "{ h = Mul(x, c) y = Log(h) }"), tmp_path / "log.onnx")
+    x = np.random.default_rng(0).random((400, 4), np.float32)
+    x[321] *= -1  # its logarithm is NaN
+    np.savez(tmp_path / "x.npz", x=x)
+    told: list[str] = []
+    asked: dict[str, Any] = {"target": "onnxruntime", "data": Source(tmp_path / "x.npz", batch=100), "cache": False}
+    said = "metric 'relative-l2' has no value for the source model: its output 'y' holds NaN, first in sample 321"
+    with pytest.raises(UserError, match=said):
+        budgets = Limits(metrics=("cosine",), max_drop=("relative-l2=0.1",))
+        api.compile(tmp_path / "log.onnx", tmp_path / "a.optc", budgets=budgets, tell=told.append, **asked)
+    assert told == ["reading the model", "measuring the source"]
+    budgets = Limits(metrics=("relative-l2",), max_drop=("agreement=5%",))  # which has a value, also where there is NaN
+    assert api.compile(tmp_path / "log.onnx", tmp_path / "b.optc", budgets=budgets, **asked).budgets[0]["holds"]
 
 
 @pytest.mark.usefixtures("picky")
