@@ -61,6 +61,7 @@ def run(job: Job, use_cache: bool) -> dict[str, Any]:
     """Compile; the fields of a CompileResult."""
     start = time.perf_counter()
     bundle.check_destination(job.output)
+    job.recipe.budgets.check()
     for file in job.reports:
         formats.of_file(file)
         _check_report(file, job.output)

@@ -59,7 +59,6 @@ class Gate:
     @staticmethod
     def of(model: ir.Model, data: Source | None, limits: Limits, costs: Costs, seed: int = 0) -> Gate:
         """For a source model, which is measured. Raises UserError for metrics or data that do not fit, before any pass runs."""
-        limits.check()
         budgets = Budget.parse_all(limits.max_drop, limits.max_slice_drop)
         stream = few = None
         if limits.metrics or budgets:

@@ -150,6 +150,12 @@ def test_the_command(tmp_path: Path, data: Source, capsys: pytest.CaptureFixture
     assert "<svg" in told and all(layer["layer"] in told for layer in found["layers"]) and "left alone" not in told
 
 
+def test_an_output_without_a_metric_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["sensitivity", str(MODEL), "--passes", PASSES, "--output", "y"])
+    assert done.value.code == 2 and "--output says what metrics look at" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("passes", ["canonicalize", ""])
 def test_an_exact_pass_has_none(passes: str) -> None:
     with pytest.raises(UserError, match="sensitivity is of a lossy pass"):

@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return Source(patterns.write(tmp_path_factory.mktemp("data") / "test.npz", 2000), labels="y", batch=100)
 
 
-def compiled(output: Path, data: Source, passes: str, **budgets: Any) -> dict[str, Any]:
+def compiled(output: Path, data: Source, passes: str, /, **budgets: Any) -> dict[str, Any]:
     api.compile(
         MODEL,
         output,
@@ -162,6 +162,8 @@ def test_a_budget_that_is_missed_leaves_nothing_behind(
         ({"max_size": "5 bananas"}, "'5 bananas' is no size"),
         ({"max_drop": ("nonsense=1%",)}, "unknown metric 'nonsense'"),
         ({"metrics": ("wer",)}, "metric 'wer' does not fit"),
+        ({"output": "y"}, "it says what metrics look at, and none is asked for"),
+        ({"output": "y", "max_size": "1MB"}, "it says what metrics look at, and none is asked for"),
         (
             {"max_drop": ("top1=0.01%",)},
             "2000 samples are too few for a budget of 0.01%, even where none changes: 38411 would do",
