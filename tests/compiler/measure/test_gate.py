@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from optc.compiler import api, runner
+from optc.compiler.cli import main
 from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.gate import FEW
@@ -195,6 +196,38 @@ def test_budgets_stand_in_a_recipe() -> None:
     assert Recipe.parse(recipe.to_toml()) == recipe
     assert recipe.budgets.latency == ("p99", 20.0) and recipe.budgets.size == 5e6
     assert quantity("2MiB", "size", "") == 2**21
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ("", {}),
+        ("--min-speedup 0", {"min_speedup": 0.0}),
+        ("--max-size none --max-memory none", {"max_size": "", "max_memory": ""}),
+        ("--max-latency none --min-speedup 2", {"max_latency": "", "min_speedup": 2.0}),
+        ("--max-drop none --max-slice-drop none --metric none", {"max_drop": (), "max_slice_drop": (), "metrics": ()}),
+        ("--max-drop top1=1%", {"max_drop": ("top1=1%",)}),
+        ("--no-measure --drop-neutral", {"measure": False, "keep_neutral": False}),
+    ],
+)
+def test_an_option_that_is_given_wins_over_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, left: dict[str, Any]
+) -> None:
+    text = (
+        'metrics = ["top5"]\nmax-drop = ["top1=3%"]\nmax-slice-drop = ["top1=9%"]\nmax-latency = "p99=9s"\nmax-size = "5MB"\n'
+        'max-memory = "1GB"\nmin-speedup = 1.5\nmeasure = true\nkeep-neutral = true\n'
+    )
+    (tmp_path / "r.toml").write_text(f"[budgets]\n{text}")
+    asked: list[Limits] = []
+
+    def noted(*_: Any, budgets: Limits, **__: Any) -> None:
+        asked.append(budgets)
+        raise UserError("seen")
+
+    monkeypatch.setattr(api, "compile", noted)
+    with pytest.raises(SystemExit):
+        main(shlex.split(f"compile m.onnx -o a.optc --recipe {tmp_path / 'r.toml'} {options}"))
+    assert asked == [replace(Recipe.read(tmp_path / "r.toml").budgets, **left)]
 
 
 def test_an_onnx_file_is_kept_also_where_it_is_the_program(tmp_path: Path) -> None:
