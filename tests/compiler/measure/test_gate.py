@@ -139,6 +139,41 @@ def test_decisions_taken_for_other_budgets_are_refused_since_nothing_would_judge
     api.compile(MODEL, tmp_path / "c.optc", recipe=replace(recipe, budgets=Limits()), cache=False, decisions=wide)
 
 
+@pytest.mark.parametrize("budgets", [{}, {"max_drop": ("top1=30%",)}, {"metrics": ("relative-l2",)}])
+def test_decisions_taken_on_other_data_are_refused_since_their_figures_would_not_hold(
+    tmp_path: Path, data: Source, budgets: dict[str, Any]
+) -> None:
+    file = tmp_path / "d.npz"
+    held = dict(np.load(data.path))
+    np.savez(file, **held)
+    given = Source(file, labels="y") if "max_drop" in budgets else Source(file, labels="y", batch=100)
+    compiled(tmp_path / "a.optc", given, "quantize-weights", **budgets)
+    taken = tmp_path / "a.optc" / "decisions.json"
+    recipe = Recipe.read(tmp_path / "a.optc" / "recipe.toml")
+
+    def again(data: Source | None, limits: Limits = recipe.budgets) -> None:
+        api.compile(MODEL, tmp_path / "b.optc", recipe=replace(recipe, data=data, budgets=limits), cache=False, decisions=taken)
+
+    again(given)
+    again(None)
+    again(given, Limits())
+    (tmp_path / "moved").mkdir()
+    again(replace(given, path=file.rename(tmp_path / "moved" / "d.npz")))
+    other = {name: array[::-1] for name, array in held.items()}
+    for changed in (replace(given, limit=1000), given):
+        np.savez(file, **(held if changed.limit else other))
+        with pytest.raises(UserError, match="the decisions were taken on other data") as refused:
+            again(changed)
+        assert refused.value.place == str(taken)
+
+
+def test_decisions_taken_without_data_are_not_for_data(tmp_path: Path, data: Source) -> None:
+    asked: dict[str, Any] = {"target": "onnxruntime", "passes": "quantize-weights", "cache": False}
+    api.compile(MODEL, tmp_path / "a.optc", **asked)
+    with pytest.raises(UserError, match="the decisions were taken on other data"):
+        api.compile(MODEL, tmp_path / "b.optc", data=data, decisions=tmp_path / "a.optc" / "decisions.json", **asked)
+
+
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
