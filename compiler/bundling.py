@@ -26,6 +26,7 @@ from optc.compiler.measure import data as samples
 from optc.compiler.measure import finished as measured
 from optc.compiler.measure import record
 from optc.compiler.measure.cost import Costs
+from optc.compiler.measure.data.generated import Stream
 from optc.compiler.measure.environment import environment
 from optc.compiler.measure.finished import Finished
 from optc.compiler.measure.gate import Gate, batch_size
@@ -61,6 +62,7 @@ def run(job: Job, use_cache: bool) -> dict[str, Any]:
     """Compile; the fields of a CompileResult."""
     start = time.perf_counter()
     bundle.check_destination(job.output)
+    job.recipe.budgets.check()
     for file in job.reports:
         formats.of_file(file)
         _check_report(file, job.output)
@@ -75,7 +77,11 @@ def run(job: Job, use_cache: bool) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="optc-") as folder:
             built = Path(folder) / "bundle"
             journal = Journal(store.folder.parent / "runs" / f"{wanted}.json" if store else None, digest)
-            _build(job, digest, built, journal)
+            try:
+                _build(job, digest, built, journal)
+            except ContractError:  # all has been decided, and nothing is left to go on with
+                journal.done()
+                raise
             if store:
                 store.put(wanted, built)
             bundle.publish(built, job.output)
@@ -119,8 +125,9 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     draft = Manifest(digest, str(recipe.pipeline), str(recipe.target), inputs_, outputs, tools=_tools())
     mine, wanted_by_target = recipe.pipeline, Pipeline.parse(recipe.target.pipeline())
     earlier = decisions.read(job.decisions, digest, mine + wanted_by_target) if job.decisions is not None else None
-    if earlier is not None and job.decisions is not None and recipe.budgets.wanted:
-        _same_budgets(recipe.budgets, earlier, job.decisions)
+    given: Stream | None = None
+    if earlier is not None and job.decisions is not None:
+        given = _replayed(job, model, earlier, job.decisions)
     first, second = (None, None) if earlier is None else (earlier.taken[: len(mine)], earlier.taken[len(mine) :])
 
     def state(found: ir.Model, to: Path) -> runtime.Program:
@@ -131,10 +138,12 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
 
     gate = None
     if earlier is None and recipe.budgets.wanted:
-        tell("looking through the data")
+        tell("measuring the source")
         costs = Costs(state, job.model, model, recipe.budgets, scratch, tell)
         gate = Gate.of(model, recipe.data, recipe.budgets, costs, recipe.seed)
-    feeds = _feeds(job, model)
+    if earlier is None:
+        given = gate.data if gate is not None and gate.data is not None else _given(job, model, recipe.budgets)
+    feeds = _feeds(job, model, given)
     options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
     ran = optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, journal, tell)
@@ -164,7 +173,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
         worst = record.against_source(compare(expected, actual), _samples(feeds, recipe))
         swept = gate.few.samples if gate is not None and gate.few is not None else _samples(feeds, recipe)
         foreign = {"fallback": found} if (found := _fallback(program, feeds[0])) else {}
-        evidence = {**_about(job, digest, before, gate), **worst, **_story(job, finished, ran, program, swept), **foreign}
+        evidence = {**_about(job, digest, before, given), **worst, **_story(job, finished, ran, program, swept), **foreign}
     _report(job, evidence)
     if missed:
         hint = "nothing was written: relax the budget, or other passes"
@@ -182,54 +191,67 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     bundle.write(path, draft, artifact, records=records, view=view)
 
 
-def _same_budgets(asked: Limits, earlier: decisions.Decisions, file: Path) -> None:
-    """Raise UserError where budgets are asked for that the decisions were not taken for: replaying them measures nothing."""
+def _replayed(job: Job, model: ir.Model, earlier: decisions.Decisions, file: Path) -> Stream | None:
+    """The data that are given, if any. Raises UserError where budgets or data are given that the decisions were not taken for:
+    replaying them measures nothing."""
     held = Recipe.parse(str(earlier.evidence.get("recipe", "")), str(file)).budgets
-    if asked != held:
+    if job.recipe.budgets.wanted and job.recipe.budgets != held:
         raise UserError(
             "the decisions were taken for other budgets, and with decisions nothing is measured",
             place=str(file),
             hint="leave the budgets out, to decide as it was decided; or the decisions, to measure",
         )
+    given = _given(job, model, held)
+    if given is not None and given.digest != dict(earlier.evidence.get("data", {})).get("sha256"):
+        raise UserError(
+            "the decisions were taken on other data, and with decisions nothing is measured",
+            place=str(file),
+            hint="leave the data out, to take the figures as they are; or the decisions, to measure on these",
+        )
+    return given
 
 
-def _feeds(job: Job, model: ir.Model) -> Feeds:
+def _given(job: Job, model: ir.Model, budgets: Limits) -> Stream | None:
+    """The data, looked through, as `budgets` take them; None where there are none."""
+    data = job.recipe.data
+    if data is None or job.options.feeds is not None:
+        return None
+    return samples.Dataset(data, model, batch_size(data, model) if _streamed(data, budgets) else data.batch or 0)
+
+
+def _feeds(job: Job, model: ir.Model, given: Stream | None) -> Feeds:
     if job.options.feeds is not None:
         return job.options.feeds
     data = job.recipe.data
-    if data is None:
+    if data is None or given is None:
         return inputs.generate(model, seed=job.recipe.seed)
-    if not _streamed(job.recipe):
-        return samples.read(data, model)
+    if not _streamed(data, job.recipe.budgets):
+        return [batch.feeds for batch in given]  # calibration sets are small, or have a limit
     few = replace(data, limit=min(data.limit or CHECKED, CHECKED))  # data to measure metrics on are many, and streamed
-    size = batch_size(data, model)
-    return [batch.feeds for batch in samples.Dataset(few, model, size)]
+    return [batch.feeds for batch in samples.Dataset(few, model, batch_size(data, model))]
 
 
-def _streamed(recipe: Recipe) -> bool:
+def _streamed(data: samples.Source, budgets: Limits) -> bool:
     """Whether the data are there to measure metrics on: many samples, counted by the leading axis unless they say otherwise."""
-    data, budgets = recipe.data, recipe.budgets
-    return data is not None and bool(data.labels or budgets.metrics or budgets.max_drop)
+    return bool(data.labels or budgets.metrics or budgets.max_drop)
 
 
 def _samples(feeds: Feeds, recipe: Recipe) -> int:
     """How many samples feeds hold: one each, unless the data count them by the leading axis."""
     data = recipe.data
-    if data is None or data.batch == 0 or (data.batch is None and not _streamed(recipe)):
+    if data is None or data.batch == 0 or (data.batch is None and not _streamed(data, recipe.budgets)):
         return len(feeds)
     return sum(len(np.atleast_1d(next(iter(feed.values())))) for feed in feeds)
 
 
-def _about(job: Job, digest: str, nodes: int, gate: Gate | None) -> dict[str, Any]:
+def _about(job: Job, digest: str, nodes: int, given: Stream | None) -> dict[str, Any]:
     """What was compiled, on what data and where, and how to do it again."""
     recipe, data = job.recipe, job.recipe.data
     about: dict[str, Any] = {"kind": "generated", "seed": recipe.seed}
     if data is not None:
         about = {"kind": "given", "path": str(data.path), "seed": data.seed, "slice": data.slice or None}
-    if gate is not None and gate.data is not None:
-        about |= {"samples": gate.data.samples, "sha256": gate.data.digest}
-    elif data is not None and not data.code:
-        about["sha256"] = sources.data_digest(*data.files)
+    if given is not None:
+        about |= {"samples": given.samples, "sha256": given.digest}
     keep = (" --keep-onnx" if job.keep_onnx else "") + (" --check" if job.options.check == "each" else "")
     return {
         "format": record.FORMAT,
@@ -291,7 +313,7 @@ def _decide(
         tell(f"going on after {done} of {len(pipeline)} passes")
 
     def whole(report: runner.Report) -> runner.Report:
-        swept = {**earlier.sensitivity, **report.sensitivity}
+        swept = {**earlier.sensitivity, **{done + place: found for place, found in report.sensitivity.items()}}
         return replace(report, outcomes=earlier.outcomes + report.outcomes, sensitivity=swept)
 
     watched = replace(options, decided=lambda report: journal.write(whole(report)))

@@ -13,7 +13,7 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Outcome
 from optc.compiler.pipeline import Pass, Pipeline
 
-FORMAT = "optc decisions 4"
+FORMAT = "optc decisions 5"
 
 
 @dataclass(frozen=True)

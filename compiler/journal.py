@@ -30,17 +30,17 @@ class Journal:
         """Keep the decisions of a report; the file appears whole or not at all."""
         if self.path is None:
             return
-        swept = {text: [astuple(layer) for layer in layers] for text, layers in report.sensitivity.items()}
+        swept = [[place, [astuple(layer) for layer in layers]] for place, layers in report.sensitivity.items()]
         with cache.writing_to(self.path.parent), atomic.writing(self.path) as file:
             file.write(decisions.to_bytes(self.source, report.outcomes, {"sensitivity": swept}))
 
     def done(self) -> None:
-        """The compilation has its bundle."""
+        """All has been decided: the compilation has its bundle, or missed a budget."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
-def layers(held: Decisions) -> dict[str, list[Layer]]:
-    """The sensitivity that an earlier run found."""
-    found: dict[str, list[list[Any]]] = held.evidence.get("sensitivity", {})
-    return {text: [layer_of(layer) for layer in swept] for text, swept in found.items()}
+def layers(held: Decisions) -> dict[int, list[Layer]]:
+    """The sensitivity that an earlier run found, by the pass's place in the pipeline."""
+    found: list[tuple[int, list[list[Any]]]] = held.evidence.get("sensitivity", [])
+    return {place: [layer_of(layer) for layer in swept] for place, swept in found}

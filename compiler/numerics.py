@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -67,12 +67,13 @@ class Comparison:
 
 def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> Comparison:
     """The worst output over all samples. Both sequences hold one mapping a sample."""
-    worst = Comparison("", 0.0, 0.0)
-    for name in reference[0] if reference else ():
-        found = _compare_output(name, [r[name] for r in reference], [a.get(name) for a in actual])
-        if not worst.output or found._badness > worst._badness:
-            worst = found
-    return worst
+    names = reference[0] if reference else ()
+    return worst(_compare_output(name, [r[name] for r in reference], [a.get(name) for a in actual]) for name in names)
+
+
+def worst(outputs: Iterable[Comparison]) -> Comparison:
+    """The worst of several outputs, of equal ones the first; without any, one without error."""
+    return max(outputs, key=lambda found: found._badness, default=Comparison("", 0.0, 0.0))
 
 
 def _compare_output(name: str, reference: list[Array], actual: list[Array | None]) -> Comparison:

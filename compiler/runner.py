@@ -69,13 +69,14 @@ class Options:
 @dataclass
 class Report:
     """What happened: an outcome a pass, every rewrite made, every near miss, the worst error measured of each group,
-    and the sensitivity of the layers of each LOSSY pass that was refused at first (by its text)."""
+    and the sensitivity of the layers of each LOSSY pass that was refused at first (by its place in the pipeline, from 0: two
+    passes may have the same text)."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     checks: list[check.Check] = field(default_factory=list)
-    sensitivity: dict[str, list[Layer]] = field(default_factory=dict)
+    sensitivity: dict[int, list[Layer]] = field(default_factory=dict)
 
     @property
     def broken(self) -> list[Outcome]:
@@ -309,7 +310,7 @@ class _Run:
         More layers left alone do less harm; where that is not so, the pass may change fewer layers than it could.
         """
         layers = gate.sweep(self.model, p, self.feeds)
-        self.report.sensitivity[str(p)] = layers
+        self.report.sensitivity[len(self.report.outcomes)] = layers
         names = [layer.node for layer in layers]
         low, high, accepted = 1, len(names) - 1, 0
         found = outcome.measured

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from optc.compiler import ir, plain
 from optc.compiler.check import Feeds
 from optc.compiler.edit import Editor, Step
-from optc.compiler.numerics import Array, compare
+from optc.compiler.numerics import Array, Difference, worst
 from optc.compiler.pipeline import Pass
 from optc.compiler.reference import Reference
 
 HELD = 1 << 30
-"""Bytes of weights of the models that are run side by side, each with one layer changed; a reference holds about four copies."""
+"""Bytes that the models may hold which are run side by side, each with one layer changed. A reference holds about four copies
+of its weights (measured: 3.6), and activations only while it runs."""
+SIDE_BY_SIDE = 16
+"""Models that are run side by side at most: each has threads of its own."""
 
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -54,19 +57,21 @@ def sweep(
 ) -> list[Layer]:
     """Every layer that a pass changes, the most sensitive first: by what the metric lost, then by output error, then in order.
 
-    `judge` measures a metric of several results by name, in one stream of the data; as many are held as HELD allows.
+    `judge` measures a metric of several results by name, in one stream of the data: one stream for each group of layers, as many
+    as HELD and SIDE_BY_SIDE allow. Of the outputs no more than those of one feed are held, beside the unchanged model's.
     """
     expected = Reference(model).run_all(feeds)
     named = {s.node: s.op_type for s in steps(model, p)}
     sizes = {n.name or "": _elements(n) for graph in ir.all_graphs(model.graph) for n in graph}
-    names, at_once = list(named), max(1, HELD // max(1, 4 * plain.weight_bytes(model)))
-    found: list[Layer] = []
-    for start in range(0, len(names), at_once):
-        runs = {node: Reference(_alone(model, p, node, named)) for node in names[start : start + at_once]}
-        drops = judge({node: reference.run for node, reference in runs.items()}) if judge is not None else {}
-        for node, reference in runs.items():
-            error = _error(expected, reference.run_all(feeds))
-            found.append(Layer(node, named[node], sizes.get(node, 0), error, drops.get(node)))
+    names, at_once = list(named), max(1, min(SIDE_BY_SIDE, HELD // max(1, 4 * plain.weight_bytes(model))))
+
+    def measured(group: Sequence[str]) -> list[Layer]:  # a function, so that one group is gone before the next is made
+        runs = {node: Reference(_alone(model, p, node, named), lean=True).run for node in group}
+        drops = judge(runs) if judge is not None else {}
+        errors = {node: _error(expected, feeds, run) for node, run in runs.items()}
+        return [Layer(node, named[node], sizes.get(node, 0), errors[node], drops.get(node)) for node in group]
+
+    found = [layer for start in range(0, len(names), at_once) for layer in measured(names[start : start + at_once])]
     return sorted(found, key=lambda layer: (-_lost(layer), -layer.error))
 
 
@@ -86,9 +91,14 @@ def _alone(model: ir.Model, p: Pass, node: str, named: Mapping[str, str]) -> ir.
     return alone
 
 
-def _error(expected: Sequence[dict[str, Array]], actual: Sequence[dict[str, Array]]) -> float:
-    worst = compare(expected, actual)
-    return float("inf") if worst.problem else worst.l2
+def _error(expected: Sequence[Mapping[str, Array]], feeds: Feeds, run: Run) -> float:
+    """Relative L2 of the worst output over all feeds, run one by one; infinite where no number can express it."""
+    found = {name: Difference() for name in expected[0]} if expected else {}
+    for before, feed in zip(expected, feeds, strict=True):
+        after = run(feed)
+        for name, difference in found.items():
+            difference.add(before[name], after.get(name))
+    return worst(d.comparison(name) for name, d in found.items()).l2
 
 
 def _elements(node: ir.Node) -> int:

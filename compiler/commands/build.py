@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from optc.compiler.runner import Options, Report
 
 BUDGETS = "Budgets"
+NONE = "none"
+"""An option's value that undoes what a recipe says, as in the text of passes."""
 
 
 def compile_(
@@ -63,26 +65,40 @@ def compile_(
         typer.Option("--metric-output", help="The output to measure.", show_default="the first", rich_help_panel=measure.PANEL),
     ] = None,
     max_latency: Annotated[
-        str | None, typer.Option("--max-latency", help="p99=20ms, p50=5ms.", show_default=False, rich_help_panel=BUDGETS)
+        str | None, typer.Option("--max-latency", help="p99=20ms, p50=5ms, none.", show_default=False, rich_help_panel=BUDGETS)
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option("--max-size", help="Bytes needed to run: 5MB.", show_default=False, rich_help_panel=BUDGETS)
+        str | None,
+        typer.Option("--max-size", help="Bytes needed to run: 5MB, none.", show_default=False, rich_help_panel=BUDGETS),
     ] = None,
     max_memory: Annotated[
         str | None,
-        typer.Option("--max-memory", help="Peak of a fresh process: 200MB.", show_default=False, rich_help_panel=BUDGETS),
+        typer.Option("--max-memory", help="Peak of a fresh process: 200MB, none.", show_default=False, rich_help_panel=BUDGETS),
     ] = None,
     min_speedup: Annotated[
         float | None,
-        typer.Option("--min-speedup", help="Against onnxruntime on the source.", show_default=False, rich_help_panel=BUDGETS),
+        typer.Option(
+            "--min-speedup", help="Against onnxruntime on the source; 0: none.", show_default=False, rich_help_panel=BUDGETS
+        ),
     ] = None,
     measured: Annotated[
-        bool,
-        typer.Option("--measure", help="Measure every pass on the target, as budgets do.", rich_help_panel=BUDGETS),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Measure every pass on the target, as budgets do.",
+            show_default=False,
+            rich_help_panel=BUDGETS,
+        ),
+    ] = None,
     keep_neutral: Annotated[
-        bool, typer.Option("--keep-neutral", help="Keep lossy passes that bring nothing here.", rich_help_panel=BUDGETS)
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--keep-neutral/--drop-neutral",
+            help="Keep lossy passes that bring nothing here.",
+            show_default=False,
+            rich_help_panel=BUDGETS,
+        ),
+    ] = None,
     report: Annotated[
         list[Path] | None,
         typer.Option(
@@ -177,12 +193,13 @@ def fallback_line(found: Mapping[str, Any]) -> str:
 
 
 def _budgets(recipe: Path | None, **given: Any) -> Limits:
-    """The budgets that options name, over those of the recipe."""
+    """The budgets that options name, over those of the recipe; `none` undoes what the recipe says."""
     from optc.compiler.measure.limits import Limits
     from optc.compiler.recipe import Recipe
 
     base = Recipe.read(recipe).budgets if recipe is not None else Limits()
-    chosen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v not in (None, False)}
+    chosen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
+    chosen |= {k: getattr(Limits(), k) for k, v in chosen.items() if v in (NONE, (NONE,))}
     try:
         return replace(base, **chosen)
     except ValueError as error:

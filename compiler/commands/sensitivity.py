@@ -9,6 +9,7 @@ import typer
 
 from optc.compiler.commands import measure
 from optc.compiler.commands.common import Data, Json, Model, Shape, emit, table
+from optc.compiler.diagnostics import UserError
 
 
 def sensitivity(
@@ -39,6 +40,8 @@ def sensitivity(
     from optc.compiler import api
     from optc.compiler.measure import record
 
+    if metric_output is not None and metric is None:
+        raise UserError("--output says what metrics look at", hint="name one: --metric agreement")
     source = measure.source(data, recipe, labels, batch, limit, seed, allow_code=allow_code)
     swept = api.sensitivity(model, passes, api.parse_shapes(shape), source, metric, metric_output)
     rows = [record.layer(layer) for layer in swept.layers]

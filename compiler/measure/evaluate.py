@@ -30,11 +30,13 @@ __all__ = [
     "Budget",
     "Evaluation",
     "Measured",
+    "ResultError",
     "Run",
     "SliceMeasured",
     "WorstSample",
     "check_enough",
     "check_fit",
+    "check_source",
     "evaluate",
     "evaluate_all",
     "find",
@@ -45,6 +47,10 @@ __all__ = [
 _IGNORED = {"maps": "where labels are negative any answer is right", "tokens": "negative labels are padding"}
 _WORST_FIRST: tuple[Decision, ...] = ("reject", "undecided", "keep")
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+class ResultError(UserError):
+    """A metric that fits the source cannot be told of a result: of what a pass made that is no wrong input, but the pass."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,10 @@ def evaluate(
     Raises UserError, on the first batch at the latest, for an unknown metric or one that fits neither outputs nor labels, and
     for a budget that so few samples cannot settle.
     """
-    return evaluate_all(source, {"result": result}, data, metrics, budgets, output)["result"]
+    found = evaluate_all(source, {"result": result}, data, metrics, budgets, output)["result"]
+    if isinstance(found, ResultError):
+        raise found
+    return found
 
 
 def evaluate_all(
@@ -126,8 +135,8 @@ def evaluate_all(
     metrics: Iterable[str],
     budgets: Mapping[str, Budget],
     output: str | None = None,
-) -> dict[str, Evaluation]:
-    """Several results by name, each as `evaluate` does it, in one stream of the data."""
+) -> dict[str, Evaluation | ResultError]:
+    """Several results by name, each as `evaluate` does it, in one stream of the data; what cannot be measured has its error."""
     chosen = [find(name) for name in dict.fromkeys([*metrics, *budgets])]
     for metric in chosen:
         if metric.name in budgets:
@@ -144,19 +153,45 @@ def evaluate_all(
         for metric in chosen:
             mine[metric.name].append(_records(metric, looked.before, looked))
         for name, run in results.items():
-            after = _output(run(batch.feeds), looked.output, "result")
-            if looked.before.shape != after.shape:
-                shapes = f"{list(looked.before.shape)} in the source, {list(after.shape)} in the result"
-                raise UserError(f"output '{looked.output}' is {shapes}")
-            found[name].worst.add(looked.before, after, batch.slices)
-            for metric in chosen:
-                found[name].records[metric.name].append(_records(metric, after, looked))
+            if found[name].failed is None:
+                _add(found[name], run, batch, looked, chosen)
     parts = rows_of(np.concatenate(slices)) if slices else {}
-    done = {}
+    done: dict[str, Evaluation | ResultError] = {}
     for name, held in found.items():
+        if held.failed is not None:
+            done[name] = held.failed
+            continue
         measured = [judge(m, *_joined(mine[m.name], held.records[m.name]), budgets.get(m.name), parts) for m in chosen]
         done[name] = Evaluation(data.samples, data.digest, tuple(measured), held.worst.found())
     return done
+
+
+def check_source(
+    source: Run, data: Stream, metrics: Iterable[str], budgets: Mapping[str, Budget], output: str | None = None
+) -> None:
+    """Measure the source by itself, in one stream of the data. Raises UserError for metrics that fit neither outputs nor labels,
+    by the first batch, and for a budget of a metric that has no value there: nothing could be held against it."""
+    chosen = [find(name) for name in dict.fromkeys([*metrics, *budgets])]
+    mine: dict[str, list[Array]] = {m.name: [] for m in chosen}
+    samples, broken, name = 0, None, output or ""
+    for number, batch in enumerate(data):
+        looked = _look(source, batch, output)
+        if number == 0:
+            _check_fit(chosen, looked, data)
+        for metric in chosen:
+            mine[metric.name].append(_records(metric, looked.before, looked))
+        nan = _nan(looked.before)
+        broken, name = samples + int(nan.argmax()) if broken is None and nan.any() else broken, looked.output
+        samples += len(nan)
+    for metric in (m for m in chosen if m.name in budgets):
+        records, _ = _joined(mine[metric.name], mine[metric.name])
+        if math.isnan(metric.of(records)):
+            why = "" if broken is None else f": its output '{name}' holds NaN, first in sample {broken}"
+            raise UserError(
+                f"metric '{metric.name}' has no value for the source model{why}",
+                place=f"--max-drop {metric.name}",
+                hint="no result could be held against it: mend the samples or the model, or take another metric",
+            )
 
 
 def check_fit(source: Run, data: Stream, metrics: Iterable[str], output: str | None = None) -> None:
@@ -166,10 +201,11 @@ def check_fit(source: Run, data: Stream, metrics: Iterable[str], output: str | N
 
 @dataclass
 class _Found:
-    """Of one result: the worst samples, and records by metric."""
+    """Of one result: the worst samples, and records by metric; or why it cannot be measured."""
 
     worst: Worst
     records: dict[str, list[Array]]
+    failed: ResultError | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +215,20 @@ class _Look:
     output: str
     before: Array
     labels: Array | None
+
+
+def _add(held: _Found, run: Run, batch: Batch, looked: _Look, metrics: Iterable[Metric]) -> None:
+    """What a result says of a batch."""
+    try:
+        after = _output(run(batch.feeds), looked.output, "result")
+        if looked.before.shape != after.shape:
+            shapes = f"{list(looked.before.shape)} in the source, {list(after.shape)} in the result"
+            raise UserError(f"output '{looked.output}' is {shapes}")
+        held.worst.add(looked.before, after, batch.slices)
+        for metric in metrics:
+            held.records[metric.name].append(_records(metric, after, looked))
+    except UserError as error:
+        held.failed = ResultError(error.message, place=error.place, hint=error.hint, lines=error.lines)
 
 
 def _look(source: Run, batch: Batch, output: str | None) -> _Look:
@@ -289,6 +339,13 @@ def _check_labels(metric: Metric, output: Array, labels: Array | None, data: Str
     if output.dtype.kind not in "iubOUS" and high >= classes:
         said = f"the labels go up to {high:.0f}, the output has {classes} {'tokens' if metric.labels == 'tokens' else 'classes'}"
         raise UserError(f"{said}, numbered from 0", hint=_IGNORED.get(metric.labels, ""))
+
+
+def _nan(output: Array) -> Array:
+    """Whether there is NaN in the output of each sample."""
+    if output.dtype.kind in "OUSbiu":
+        return np.zeros(len(output), bool)
+    return np.asarray(np.isnan(output.astype(np.float64)).reshape(len(output), -1).any(1))
 
 
 def _output(outputs: Mapping[str, Array], name: str, model: str) -> Array:

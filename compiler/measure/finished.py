@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from optc.compiler import ir
+from optc.compiler.diagnostics import ContractError
 from optc.compiler.measure import race, record
-from optc.compiler.measure.evaluate import Evaluation
+from optc.compiler.measure.evaluate import Evaluation, ResultError
 from optc.compiler.measure.gate import Gate
 from optc.compiler.measure.latency import SideBySide
 from optc.compiler.measure.limits import Limits
@@ -46,12 +47,19 @@ class Finished:
 def measure(
     source: Path, model: ir.Model, program: Program, limits: Limits, gate: Gate | None, tell: Callable[[str], None]
 ) -> Finished:
-    """Measure the program of a model whose source is a file, as far as it is wanted, and judge every budget."""
+    """Measure the program of a model whose source is a file, as far as it is wanted, and judge every budget.
+
+    Raises ContractError where a metric of the source cannot be told of the program.
+    """
     found = raced = None
     fresh: Mapping[str, Figures] = {}
     if gate is not None:
         tell("measuring on the target")
-        found = gate.measure(program.run)
+        try:
+            found = gate.measure(program.run)
+        except ResultError as error:
+            hint = "nothing was written; the source can be measured: try other passes, or `--target onnxruntime`"
+            raise ContractError(f"the result cannot be measured: {error.message}", place=str(source), hint=hint) from error
         tell("racing onnxruntime")
         raced = race.race(source, program, model)
         fresh = race.processes(source, program.path, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -57,8 +58,7 @@ class Gate:
 
     @staticmethod
     def of(model: ir.Model, data: Source | None, limits: Limits, costs: Costs, seed: int = 0) -> Gate:
-        """For a source model. Raises UserError for metrics or data that do not fit, before any long work."""
-        limits.check()
+        """For a source model, which is measured. Raises UserError for metrics or data that do not fit, before any pass runs."""
         budgets = Budget.parse_all(limits.max_drop, limits.max_slice_drop)
         stream = few = None
         if limits.metrics or budgets:
@@ -67,7 +67,7 @@ class Gate:
             stream, few = streams(model, data, seed)
             for name, budget in budgets.items():
                 evaluate.check_enough(evaluate.find(name), budget, stream.samples, stream.seen.slices)
-            evaluate.check_fit(Reference(model).run, stream, [*limits.metrics, *budgets], limits.output or None)
+            evaluate.check_source(Reference(model).run, stream, limits.metrics, budgets, limits.output or None)
         return Gate(Reference(model).run, stream, limits, costs, few)
 
     @property
@@ -82,7 +82,10 @@ class Gate:
 
     def judge(self, model: ir.Model) -> Verdict:
         """Whether a model that a pass has changed may stay, by its metrics."""
-        found = self.measure(Reference(model).run)
+        try:
+            found = self.measure(Reference(model).run)
+        except evaluate.ResultError as error:
+            return Verdict(f"it cannot be measured: {error.message}")
         return Verdict() if found is None else Verdict(broken(found), {"metrics": rows(found)})
 
     def weigh(self, before: ir.Model, after: ir.Model, lossy: bool) -> Verdict:
@@ -99,10 +102,13 @@ class Gate:
 
 
 def drops(source: Run, runs: Mapping[str, Run], data: Stream, metric: str, output: str | None) -> dict[str, Drop]:
-    """What each of several results loses of a metric."""
-    found = evaluate.evaluate_all(source, runs, data, [metric], {}, output)
-    lost = {key: result.measured[0].harm for key, result in found.items()}
-    return {key: Drop(metric, harm.value, harm.low, harm.high) for key, harm in lost.items()}
+    """What each of several results loses of a metric; NaN where it cannot be measured."""
+    lost: dict[str, Drop] = {}
+    for key, result in evaluate.evaluate_all(source, runs, data, [metric], {}, output).items():
+        harm = None if isinstance(result, evaluate.ResultError) else result.measured[0].harm
+        bounds = (harm.value, harm.low, harm.high) if harm is not None else (math.nan,) * 3
+        lost[key] = Drop(metric, *bounds)
+    return lost
 
 
 def rows(found: Evaluation) -> list[dict[str, Any]]:

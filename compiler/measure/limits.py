@@ -43,8 +43,13 @@ class Limits:
             raise ValueError(f"min-speedup is {self.min_speedup}, expected a factor such as 1.5")
 
     def check(self) -> None:
-        """Raise UserError for a budget that cannot be read."""
+        """Raise UserError for a budget that cannot be read, and for an output of which nothing is measured."""
         _ = self.latency, self.size, self.memory
+        if self.output and not (self.metrics or self.max_drop):
+            place = f"--metric-output {self.output}"
+            raise UserError(
+                "it says what metrics look at, and none is asked for", place=place, hint="name one: --metric agreement"
+            )
 
     @property
     def wanted(self) -> bool:

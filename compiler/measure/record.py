@@ -92,16 +92,15 @@ def steps(outcomes: Sequence[Outcome], lossy: Callable[[Outcome], bool]) -> list
     ]
 
 
-def sensitivity(swept: Mapping[str, Sequence[Layer]], outcomes: Sequence[Outcome], samples: int) -> list[dict[str, Any]]:
-    """The layers of each lossy pass that was tried on fewer."""
-    skipped = {o.text: set(o.skipped) for o in outcomes if o.kept}
+def sensitivity(swept: Mapping[int, Sequence[Layer]], outcomes: Sequence[Outcome], samples: int) -> list[dict[str, Any]]:
+    """The layers of each lossy pass that was tried on fewer, by its place among the outcomes."""
     return [
         {
-            "pass": text,
+            "pass": o.text,
             "samples": samples,
-            "layers": [{**finite(layer(n)), "kept": text in skipped and n.node not in skipped[text]} for n in layers],
+            "layers": [{**finite(layer(n)), "kept": o.kept and n.node not in o.skipped} for n in layers],
         }
-        for text, layers in swept.items()
+        for o, layers in ((outcomes[place], found) for place, found in swept.items())
     ]
 
 

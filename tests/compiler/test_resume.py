@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
-from optc.compiler import api
-from optc.compiler.diagnostics import UserError
+from optc.compiler import api, runner
+from optc.compiler.diagnostics import ContractError, UserError
+from optc.compiler.instrument import Outcome
+from optc.compiler.journal import Journal, layers
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.limits import Limits
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.sensitivity import Drop, Layer
 from tests.compiler import patterns
 
 MODEL = patterns.MODEL
@@ -98,6 +102,32 @@ def test_killed_in_each_of_five_steps(tmp_path: Path, data: Path, step: int, mon
     assert decided(tmp_path / "a.optc") == decided(tmp_path / "b.optc")
     compiled(tmp_path / "c.optc", data, cache=False, decisions=tmp_path / "a.optc" / "decisions.json")
     assert contents(tmp_path / "a.optc") == contents(tmp_path / "c.optc")
+
+
+def test_a_missed_budget_leaves_nothing_to_go_on_with(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTC_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        told: list[str] = []
+        with pytest.raises(ContractError, match="size is"):
+            api.compile(
+                MODEL,
+                tmp_path / "a.optc",
+                target="onnxruntime",
+                passes="fold-constants,share-weights",
+                budgets=Limits(max_size="1kB", keep_neutral=True),
+                tell=told.append,
+            )
+        assert not any(t.startswith("going on") for t in told)
+        assert list((tmp_path / "cache" / "runs").iterdir()) == []
+
+
+def test_the_layers_of_two_passes_of_the_same_text_are_kept_apart(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs" / "a.json", "digest")
+    pipeline = Pipeline.parse("share-weights,share-weights")
+    outcomes = [Outcome(p.name, str(p), 1, 2, 2, 0.0) for p in pipeline]
+    swept = {0: [Layer("a", "Conv", 3, 0.5)], 1: [Layer("b", "Conv", 4, 0.25, Drop("top1", 0.1, 0.0, 0.2))]}
+    journal.write(runner.Report(outcomes, sensitivity=swept))
+    assert layers(journal.read(pipeline)) == swept
 
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

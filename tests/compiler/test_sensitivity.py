@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+import onnx
+import onnx.parser
+import psutil
 import pytest
 
 from optc.compiler import api, ir, load, sensitivity
 from optc.compiler.cli import main
 from optc.compiler.diagnostics import UserError
 from optc.compiler.measure.data import Source
-from optc.compiler.numerics import compare
+from optc.compiler.numerics import Array, compare
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.reference import Reference
 from tests.compiler import patterns
@@ -56,6 +62,61 @@ def test_the_metric_orders_layers_and_the_number_of_models_held_changes_nothing(
     assert api.sensitivity(MODEL, PASSES, data=data, metric="top1") == swept
 
 
+class Counted(Reference):
+    """A reference that is counted while it lives, and so are its outputs."""
+
+    models: ClassVar[set[int]] = set()
+    outputs: ClassVar[set[int]] = set()
+    most: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._count("models", self)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        found = super().run(feeds)
+        for array in found.values():
+            self._count("outputs", array)
+        return found
+
+    def _count(self, what: str, thing: object) -> None:
+        alive = getattr(self, what)
+        alive.add(id(thing))
+        weakref.finalize(thing, alive.discard, id(thing))
+        self.most[what] = max(self.most.get(what, 0), len(alive))
+
+
+@pytest.mark.parametrize("bound", [("SIDE_BY_SIDE", 2), ("HELD", 8 * 190_000)])
+def test_a_few_models_are_held_at_once_and_of_their_outputs_those_of_one_feed(
+    data: Source, monkeypatch: pytest.MonkeyPatch, bound: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(sensitivity, *bound)
+    monkeypatch.setattr(sensitivity, "Reference", Counted)
+    monkeypatch.setattr(Counted, "most", {})
+    model, feeds = load.load(MODEL), [{"x": np.zeros((1, 1, 28, 28), np.float32)} for _ in range(50)]
+    (p,) = Pipeline.parse(PASSES).passes
+    streamed = []
+
+    def judge(runs: Mapping[str, sensitivity.Run]) -> dict[str, sensitivity.Drop]:
+        streamed.append(list(runs))
+        return {}
+
+    layers = sensitivity.sweep(model, p, feeds, judge)
+    assert len(layers) > 2 and sorted(map(len, streamed)) == sorted([2] * (len(layers) // 2) + [1] * (len(layers) % 2))
+    assert Counted.most == {"models": 2, "outputs": 50 + 2}  # beside those of the unchanged model: the last and the next
+
+
+def test_a_lean_reference_keeps_no_activations() -> None:
+    model = '<ir_version: 8, opset_import: ["" : 17]> g (float[N] x) => (float[N] y) { a = Exp(x) b = Exp(a) y = Neg(b) }'
+    kept = []
+    for lean in (True, False):
+        reference = Reference(onnx.parser.parse_model(model), lean=lean)
+        before = psutil.Process().memory_info().rss
+        reference.run({"x": np.zeros(20_000_000, np.float32)})  # 80 MB
+        kept.append(psutil.Process().memory_info().rss - before)
+    assert kept[0] < 40e6 < kept[1]
+
+
 def test_a_layer_survives_being_written() -> None:
     for drop in (None, sensitivity.Drop("top1", 0.1, 0.0, 0.2)):
         layer = sensitivity.Layer("a", "Conv", 3, 0.5, drop)
@@ -87,6 +148,12 @@ def test_the_command(tmp_path: Path, data: Source, capsys: pytest.CaptureFixture
     assert all(layer["low"] <= layer["drop"] <= layer["high"] for layer in found["layers"])
     told = page.read_text()
     assert "<svg" in told and all(layer["layer"] in told for layer in found["layers"]) and "left alone" not in told
+
+
+def test_an_output_without_a_metric_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["sensitivity", str(MODEL), "--passes", PASSES, "--output", "y"])
+    assert done.value.code == 2 and "--output says what metrics look at" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("passes", ["canonicalize", ""])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Images:
     def scan(self, rows: NDArray[np.int64], seen: Seen) -> None:
         """Note the images and the labels in `seen`; every file is looked at, and the first one is prepared."""
         image = _pillow()
-        seen.note(f"{self._source.table()}".encode())
+        seen.note(f"{replace(self._source, path=Path()).table()}".encode())  # wherever they lie
         for i in rows:
             file = self._files[i]
             with _readable(file), image.open(file) as opened:

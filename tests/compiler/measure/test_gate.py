@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from optc.compiler import api, runner
+from optc.compiler.cli import main
 from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.measure.data import Source
 from optc.compiler.measure.gate import FEW
@@ -30,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return Source(patterns.write(tmp_path_factory.mktemp("data") / "test.npz", 2000), labels="y", batch=100)
 
 
-def compiled(output: Path, data: Source, passes: str, **budgets: Any) -> dict[str, Any]:
+def compiled(output: Path, data: Source, passes: str, /, **budgets: Any) -> dict[str, Any]:
     api.compile(
         MODEL,
         output,
@@ -67,6 +68,15 @@ def test_a_pass_that_is_beyond_its_budget_is_tried_on_fewer_layers(tmp_path: Pat
     assert [layer["layer"] for layer in swept["layers"] if not layer["kept"]] == [
         layer["layer"] for layer in swept["layers"][: len(step["skipped"])]
     ]
+
+
+def test_two_passes_of_the_same_text_have_a_sensitivity_each(tmp_path: Path, data: Source) -> None:
+    found = compiled(tmp_path / "a.optc", data, f"{RUINOUS},{RUINOUS}", max_drop=("top1=30%",))
+    _, *steps = found["steps"]
+    assert len(found["sensitivity"]) == len(steps) == 2 and steps[0]["skipped"]
+    for swept, step in zip(found["sensitivity"], steps, strict=True):
+        left_alone = {layer["layer"] for layer in swept["layers"] if not layer["kept"]}
+        assert left_alone == set(step["skipped"] if step["kept"] else [layer["layer"] for layer in swept["layers"]])
 
 
 def test_what_cannot_be_kept_is_rolled_back_and_the_next_pass_runs(tmp_path: Path, data: Source) -> None:
@@ -129,6 +139,41 @@ def test_decisions_taken_for_other_budgets_are_refused_since_nothing_would_judge
     api.compile(MODEL, tmp_path / "c.optc", recipe=replace(recipe, budgets=Limits()), cache=False, decisions=wide)
 
 
+@pytest.mark.parametrize("budgets", [{}, {"max_drop": ("top1=30%",)}, {"metrics": ("relative-l2",)}])
+def test_decisions_taken_on_other_data_are_refused_since_their_figures_would_not_hold(
+    tmp_path: Path, data: Source, budgets: dict[str, Any]
+) -> None:
+    file = tmp_path / "d.npz"
+    held = dict(np.load(data.path))
+    np.savez(file, **held)
+    given = Source(file, labels="y") if "max_drop" in budgets else Source(file, labels="y", batch=100)
+    compiled(tmp_path / "a.optc", given, "quantize-weights", **budgets)
+    taken = tmp_path / "a.optc" / "decisions.json"
+    recipe = Recipe.read(tmp_path / "a.optc" / "recipe.toml")
+
+    def again(data: Source | None, limits: Limits = recipe.budgets) -> None:
+        api.compile(MODEL, tmp_path / "b.optc", recipe=replace(recipe, data=data, budgets=limits), cache=False, decisions=taken)
+
+    again(given)
+    again(None)
+    again(given, Limits())
+    (tmp_path / "moved").mkdir()
+    again(replace(given, path=file.rename(tmp_path / "moved" / "d.npz")))
+    other = {name: array[::-1] for name, array in held.items()}
+    for changed in (replace(given, limit=1000), given):
+        np.savez(file, **(held if changed.limit else other))
+        with pytest.raises(UserError, match="the decisions were taken on other data") as refused:
+            again(changed)
+        assert refused.value.place == str(taken)
+
+
+def test_decisions_taken_without_data_are_not_for_data(tmp_path: Path, data: Source) -> None:
+    asked: dict[str, Any] = {"target": "onnxruntime", "passes": "quantize-weights", "cache": False}
+    api.compile(MODEL, tmp_path / "a.optc", **asked)
+    with pytest.raises(UserError, match="the decisions were taken on other data"):
+        api.compile(MODEL, tmp_path / "b.optc", data=data, decisions=tmp_path / "a.optc" / "decisions.json", **asked)
+
+
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
@@ -153,6 +198,8 @@ def test_a_budget_that_is_missed_leaves_nothing_behind(
         ({"max_size": "5 bananas"}, "'5 bananas' is no size"),
         ({"max_drop": ("nonsense=1%",)}, "unknown metric 'nonsense'"),
         ({"metrics": ("wer",)}, "metric 'wer' does not fit"),
+        ({"output": "y"}, "it says what metrics look at, and none is asked for"),
+        ({"output": "y", "max_size": "1MB"}, "it says what metrics look at, and none is asked for"),
         (
             {"max_drop": ("top1=0.01%",)},
             "2000 samples are too few for a budget of 0.01%, even where none changes: 38411 would do",
@@ -184,6 +231,38 @@ def test_budgets_stand_in_a_recipe() -> None:
     assert Recipe.parse(recipe.to_toml()) == recipe
     assert recipe.budgets.latency == ("p99", 20.0) and recipe.budgets.size == 5e6
     assert quantity("2MiB", "size", "") == 2**21
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ("", {}),
+        ("--min-speedup 0", {"min_speedup": 0.0}),
+        ("--max-size none --max-memory none", {"max_size": "", "max_memory": ""}),
+        ("--max-latency none --min-speedup 2", {"max_latency": "", "min_speedup": 2.0}),
+        ("--max-drop none --max-slice-drop none --metric none", {"max_drop": (), "max_slice_drop": (), "metrics": ()}),
+        ("--max-drop top1=1%", {"max_drop": ("top1=1%",)}),
+        ("--no-measure --drop-neutral", {"measure": False, "keep_neutral": False}),
+    ],
+)
+def test_an_option_that_is_given_wins_over_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, left: dict[str, Any]
+) -> None:
+    text = (
+        'metrics = ["top5"]\nmax-drop = ["top1=3%"]\nmax-slice-drop = ["top1=9%"]\nmax-latency = "p99=9s"\nmax-size = "5MB"\n'
+        'max-memory = "1GB"\nmin-speedup = 1.5\nmeasure = true\nkeep-neutral = true\n'
+    )
+    (tmp_path / "r.toml").write_text(f"[budgets]\n{text}")
+    asked: list[Limits] = []
+
+    def noted(*_: Any, budgets: Limits, **__: Any) -> None:
+        asked.append(budgets)
+        raise UserError("seen")
+
+    monkeypatch.setattr(api, "compile", noted)
+    with pytest.raises(SystemExit):
+        main(shlex.split(f"compile m.onnx -o a.optc --recipe {tmp_path / 'r.toml'} {options}"))
+    assert asked == [replace(Recipe.read(tmp_path / "r.toml").budgets, **left)]
 
 
 def test_an_onnx_file_is_kept_also_where_it_is_the_program(tmp_path: Path) -> None:

@@ -109,4 +109,4 @@ def test_a_slice_with_too_few_samples_for_its_budget_is_said_before_any_work(tmp
     with pytest.raises(UserError, match=r"\d+ samples of slice '\d' are too few for a budget of 5%.*: 73 would do") as refused:
         api.compile(MODEL, tmp_path / "a.optc", recipe=recipe, cache=False, tell=told.append)
     assert refused.value.place == "--max-slice-drop top1=5%"
-    assert told == ["reading the model", "looking through the data"]
+    assert told == ["reading the model", "measuring the source"]
