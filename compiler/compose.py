@@ -7,13 +7,15 @@ by the plan (plan.py), their bodies cut in the same way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from optc.compiler import elsewhere, ir, regions, untyped
+from optc.compiler import elsewhere, ir, regions, runner, untyped
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import ValueInfo
 from optc.compiler.numerics import Array
+from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Artifact, Target, UnbuildableError
 
 CONTROL = "control"
@@ -117,9 +119,19 @@ class _Composition:
         model = regions.extract(self.model, region.nodes, outputs)
         if key not in self.built:
             self.trying = number
-            self.built[key] = self.chain[number].build(model)
+            self.built[key] = self._built(number, model)
         self.parts.append((number, self.built[key], region.nodes))
         return {"part": len(self.parts) - 1, "inputs": [v.name for v in model.graph.inputs], "outputs": list(names)}
+
+    def _built(self, number: int, model: ir.Model) -> Artifact:
+        """What a target makes of a region. The passes that a fallback wants have not run yet; the first target's have."""
+        target = self.chain[number]
+        if number and target.pipeline():
+            prepared = model.clone()
+            runner.run(Pipeline.parse(target.pipeline()), prepared, runner.Options(check="off"))
+            with suppress(UnbuildableError):  # it may name nodes that its passes made: without them it names the graph's
+                return target.build(prepared)
+        return target.build(model)
 
     def _control(self, node: ir.Node) -> dict[str, Any]:
         for value in node.inputs:

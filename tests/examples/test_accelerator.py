@@ -275,3 +275,14 @@ def test_an_input_of_other_channels_is_the_users_error() -> None:
     engine = load(model("(uint8[N, K] x) => (int32[N, 16] y) {y = MatMulInteger (x, w)}", w=np.eye(16, dtype=np.int8)))
     with pytest.raises(UserError, match=r"'x' has shape \[2, 24\], expected 16 channels"):
         engine.run({"x": np.ones((2, 24), np.uint8)})
+
+
+def test_what_runs_on_the_processor_is_compiled_as_if_it_were_alone(folder: Path, fashion_cnn: Path) -> None:
+    """A fallback's own passes run on its parts: convolutions in float32 have channels last there."""
+    for target in ("npu", "cpu"):
+        done = optc(folder, f"compile {fashion_cnn} -o float-{target}.optc --target {target}")
+        assert done.returncode == 0, done.stderr
+    alone, beside = (
+        {f.name: f.read_bytes() for f in (folder / f"float-{target}.optc" / "lib").iterdir()} for target in ("cpu", "npu")
+    )
+    assert alone and beside == alone
