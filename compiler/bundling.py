@@ -92,17 +92,18 @@ def run(job: Job, use_cache: bool) -> dict[str, Any]:
 def _key_parts(job: Job, digest: str) -> dict[str, str]:
     """Everything the bytes of a bundle depend on."""
     recipe = job.recipe
+    targets = [recipe.target, *map(Target.parse, recipe.target.fallbacks)]
     return {
         "source": digest,
         "recipe": recipe.to_toml(),
-        "machine": json.dumps(asdict(recipe.target.capabilities()), default=sorted),  # sets have no order of their own
+        "machine": json.dumps([asdict(t.capabilities()) for t in targets], default=sorted),  # sets have no order of their own
         "data": sources.data_digest(*recipe.data.files) if recipe.data else "",
         "decisions": sources.data_digest(job.decisions) if job.decisions else "",
         "keep-onnx": str(job.keep_onnx),
         "check": job.options.check,
         "bisect-limit": str(job.options.bisect_limit),
         "tools": repr(_tools()),
-        "code": sources.code_digest([type(recipe.target), *map(type, recipe.pipeline)]),
+        "code": sources.code_digest([*map(type, targets), *map(type, recipe.pipeline)]),
     }
 
 

@@ -7,13 +7,15 @@ by the plan (plan.py), their bodies cut in the same way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from optc.compiler import ir, regions
+from optc.compiler import elsewhere, ir, regions, runner, untyped
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import ValueInfo
 from optc.compiler.numerics import Array
+from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Artifact, Target, UnbuildableError
 
 CONTROL = "control"
@@ -22,6 +24,7 @@ CONTROL = "control"
 
 def build(target: Target, model: ir.Model, fallback: bool = True) -> Artifact:
     """What a bundle of this target holds. Without `fallback`, UserError names every node that the target refuses."""
+    untyped.fill(model)
     composition = _Composition(model, [target, *(map(Target.parse, target.fallbacks) if fallback else ())])
     while True:
         try:
@@ -71,15 +74,22 @@ class _Composition:
             if number == 0 and _drivable(node, self.model.opset_imports.get("", 1)):
                 return CONTROL
             reasons.append(reason)
-        names = {n.name or "": n for graph in ir.all_graphs(self.model.graph) for n in graph}
-        lines = [f"node {ir.node_id(names[name])}: {why}" for (number, name), why in self.refused.items() if number == 0]
-        hint = "without --no-fallback it runs in another engine, inside the bundle" if self.chain[0].fallbacks else ""
-        raise UserError(
-            f"{node.op_type} cannot be compiled: {reasons[0]}",
-            place=f"node {ir.node_id(node)}",
-            lines=lines[1:6],
-            hint=hint if len(self.chain) == 1 else "",
-        )
+        raise self._nowhere(node, reasons)
+
+    def _nowhere(self, node: ir.Node, reasons: Sequence[str]) -> UserError:
+        """What to say of a node that no target takes: of a target without others behind it, all that it refuses."""
+        first, *others = self.chain
+        if others:
+            lines = [f"{target.name}: {why}" for target, why in zip(others, reasons[1:], strict=True)]
+            return UserError(f"{node.op_type} cannot be compiled: {reasons[0]}", place=f"node {ir.node_id(node)}", lines=lines)
+        opset = self.model.opset_imports.get("", 1)
+        everywhere = [n for graph in ir.all_graphs(self.model.graph) for n in graph if not regions.is_constant(n)]
+        given = [(n, self.refused.get((0, n.name or "")) or first.refusal(n)) for n in everywhere if not _drivable(n, opset)]
+        found = [(ir.node_id(n), why) for n, why in given if why]
+        hint = "without --no-fallback it runs in another engine, inside the bundle" if first.fallbacks else ""
+        place = f"node {ir.node_id(node)}" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
+        lines = elsewhere.refusals(found) if len(found) > 1 else []
+        return UserError(f"{node.op_type} cannot be compiled: {reasons[0]}", place=place, lines=lines, hint=hint)
 
     def _plan(self, graph: ir.Graph, inputs: Sequence[str] | None = None) -> dict[str, Any]:
         cut = regions.regions(graph, self._colour, lambda n: self._colour(n) == CONTROL, self.early)
@@ -108,9 +118,19 @@ class _Composition:
         model = regions.extract(self.model, region.nodes, outputs)
         if key not in self.built:
             self.trying = number
-            self.built[key] = self.chain[number].build(model)
+            self.built[key] = self._built(number, model)
         self.parts.append((number, self.built[key], region.nodes))
         return {"part": len(self.parts) - 1, "inputs": [v.name for v in model.graph.inputs], "outputs": list(names)}
+
+    def _built(self, number: int, model: ir.Model) -> Artifact:
+        """What a target makes of a region. The passes that a fallback wants have not run yet; the first target's have."""
+        target = self.chain[number]
+        if number and target.pipeline():
+            prepared = model.clone()
+            runner.run(Pipeline.parse(target.pipeline()), prepared, runner.Options(check="off"))
+            with suppress(UnbuildableError):  # it may name nodes that its passes made: without them it names the graph's
+                return target.build(prepared)
+        return target.build(model)
 
     def _control(self, node: ir.Node) -> dict[str, Any]:
         for value in node.inputs:
@@ -169,12 +189,17 @@ class _Composition:
             weights.update({f"{i}.{name}": array for name, array in artifact.weights.items()})
             part: dict[str, Any] = {"target": str(self.chain[number]), "nodes": len(nodes), "program": program}
             if number:
-                part["why"] = {ir.node_id(n): self.refused[0, n.name or ""] for n in nodes}
-                notes += [f"runs in {self.chain[number]}: node {name}: {why}" for name, why in part["why"].items()]
+                part["why"] = {ir.node_id(n): self._why(n, number) for n in nodes}
             described.append(part)
             notes += artifact.notes
         composed = {"plan": plan, "parts": described, "constants": sorted(self.constants)}
-        return Artifact(files, weights, composed, tuple(dict.fromkeys(notes)))
+        return Artifact(files, weights, composed, tuple(dict.fromkeys([*elsewhere.each(composed), *notes])))
+
+    def _why(self, node: ir.Node, number: int) -> str:
+        """Why a node runs in a fallback: what the target says, and what the fallbacks before this one say."""
+        first, *others = (self.refused[i, node.name or ""] for i in range(number))
+        skipped = zip(self.chain[1:number], others, strict=True)
+        return "; ".join([first, *(f"not in {target}: {why}" for target, why in skipped)])
 
 
 def _drivable(node: ir.Node, opset: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,12 +42,22 @@ def data_digest(data: Path, *more: Path) -> str:
 
 
 def code_digest(classes: Iterable[type]) -> str:
-    """SHA-256 over optc's own files and those that define the given classes: a changed pass never meets an old cache entry."""
+    """SHA-256 over optc's own files and those of the packages that define the given classes: a changed pass, or what it imports
+    from its own package, never meets an old cache entry."""
     root = Path(__file__).resolve().parent.parent
     parts = [root / part for part in ("compiler", "passes", "targets")]
     mine = [f for part in parts for kind in ("*.py", "*.j2") for f in sorted(part.rglob(kind))]
-    others = sorted({Path(inspect.getfile(cls)) for cls in classes})
+    others = sorted({file for cls in classes for file in _defining(cls)})
     return _sha256([*mine, *others])
+
+
+def _defining(cls: type) -> list[Path]:
+    """The file that defines a class, or all of its package where it is in one that is not ours."""
+    file, top = Path(inspect.getfile(cls)), cls.__module__.partition(".")[0]
+    package = getattr(sys.modules.get(top), "__file__", None)
+    if top == "optc" or package is None or Path(package).name != "__init__.py":
+        return [file]
+    return sorted(Path(package).parent.rglob("*.py"))
 
 
 def _sha256(paths: Iterable[Path]) -> str:

@@ -168,7 +168,7 @@ def compile_(
         emit(result.document())
         return
     _time(timer)
-    _warn(result.broken, (*result.notes, *(f"'{o.text}': {o.reason}" for o in result.outcomes if o.kept and o.reason)))
+    _warn(result.broken, (*_notes(result), *(f"'{o.text}': {o.reason}" for o in result.outcomes if o.kept and o.reason)))
     where = "from the cache" if result.cached else f"in {result.seconds:.1f} s"
     print(f"{output}: compiled for {result.target} {where}")
     print(f"  {_shrunk(result)}")
@@ -184,6 +184,16 @@ def compile_(
         print(f"  speed: {s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] times onnxruntime's on the source")
         print(f"  why and how: {output}/report.html")
     print(f"  run it: optc run {output} --random; optc bench {output} {model}")
+
+
+def _notes(result: CompileResult) -> list[str]:
+    """What the bundle notes, with the nodes that run elsewhere in groups where they are many; the bundle names each."""
+    from optc.compiler import bundle, elsewhere
+
+    program = bundle.read(result.path).program
+    each, told = elsewhere.each(program), elsewhere.summary(program)
+    where = [f"each node, where it runs and why: optc inspect {result.path}"] if told != each else []
+    return [*told, *where, *(note for note in result.notes if note not in set(each))]
 
 
 def fallback_line(found: Mapping[str, Any]) -> str:

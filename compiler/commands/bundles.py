@@ -122,7 +122,7 @@ def inspect(
     size: Size = None,
     json: Json = False,
 ) -> None:
-    """Show what a bundle holds: inputs, outputs, passes, files and what they weigh, contract, fallbacks."""
+    """Show what a bundle holds: inputs, outputs, passes, parts, files and what they weigh, contract, fallbacks."""
     from optc.compiler import bundle as bundles
 
     manifest = bundles.read(bundle)
@@ -140,6 +140,8 @@ def inspect(
         for s in part
     ]
     table("", ["", "name", "type"], rows)
+    if parts := manifest.program.get("parts"):
+        table("", ["part", "target", "nodes"], [[i, part["target"], part["nodes"]] for i, part in enumerate(parts)])
     table("", ["file", "bytes"], [[name, size] for name, size in manifest.sizes().items()])
     for note in manifest.notes:
         print(f"note: {note}")
