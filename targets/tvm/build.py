@@ -57,6 +57,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "features": sorted(machine.features),
         "inputs": [list(item) for item in lowered.inputs],
         "outputs": lowered.outputs,
+        "views": lowered.views,
         "weights": list(lowered.weights),
         "compact": forms,
         "work": lowered.work,

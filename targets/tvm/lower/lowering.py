@@ -20,7 +20,7 @@ from tvm import relax, tirx
 
 from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
-from optc.targets.tvm.lower import constants
+from optc.targets.tvm.lower import constants, types
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -42,8 +42,9 @@ class Lowered:
     """
 
     module: Any
-    inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype
+    inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype; of those that ml_dtypes has, the bits are passed
     outputs: list[str]
+    views: dict[str, str]  # outputs that come as bits -> NumPy's name of their dtype
     weights: dict[str, ir.Array]  # in the order of the parameters
     work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
@@ -85,17 +86,13 @@ class Lowering:
         held = set(graph.initializers.values())
         feeds = [value for value in graph.inputs if value not in held]
         variables = [relax.Var(f"input_{i}", self._type(value)) for i, value in enumerate(feeds)]
-        self._values.update(zip(feeds, variables, strict=True))
         self._borrowed.update(variables)
         names = [value.name or "" for value in graph.outputs]
-        for value in [*feeds, *graph.outputs]:
-            if value.dtype == ir.DataType.BFLOAT16:
-                raise UserError(
-                    f"'{value.name}' is bfloat16, which NumPy has no arrays of", hint="cast it to float32 in the model"
-                )
         with self.builder.function("main"):
             try:
                 with self.builder.dataflow():
+                    for value, var in zip(feeds, variables, strict=True):
+                        self._values[value] = types.load(self, var, dtype_of(value.dtype, value.name))
                     for node in graph:
                         self._node(node)
                     outputs = [self.builder.emit_output(var) for var in self._owned(graph.outputs)]
@@ -109,15 +106,16 @@ class Lowering:
         module = self.builder.get()
         module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
         inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in feeds]
-        return Lowered(
-            module, inputs, names, self.weights, self._intensity(feeds), [(e, v) for v, e in self._meaning.items()], self.notes
-        )
+        kinds = {value.name or "": dtype_of(value.dtype, value.name) for value in graph.outputs}
+        views = {name: kind for name, kind in kinds.items() if types.held(kind) != kind}
+        computed = [(e, v) for v, e in self._meaning.items()]
+        return Lowered(module, inputs, names, views, self.weights, self._intensity(feeds), computed, self.notes)
 
     def _type(self, value: ir.Value) -> Any:
         if value.shape is None:
             raise UserError(f"input '{value.name}' has no shape", hint="give it one: --shape NAME=1x3x224x224")
         dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape)]
-        return relax.TensorType(dims, dtype_of(value.dtype, value.name))
+        return relax.TensorType(dims, types.raw(dtype_of(value.dtype, value.name)))
 
     def _dim(self, dim: int | ir.SymbolicDim, own: str) -> Dim:
         """One variable a name; a name without a letter ('?', '-1') says nothing: each such dimension is its own unknown."""
@@ -137,11 +135,13 @@ class Lowering:
         if folded is not None:
             results = folded
         else:
+            inputs = [types.hold(x) for x in inputs]
             rule = self._table.get((domain, node.op_type), self._fallback)
             half = node.op_type.startswith(_SUMS) and any(x is not None and self.dtype(x) == "float16" for x in inputs)
             found = rule(self, node, [self._recast(x, "float16", "float32") for x in inputs] if half else inputs)
             results = list(found) if isinstance(found, list | tuple) else [found]
             results = [self._recast(x, "float32", "float16") for x in results] if half else results
+            results = [self._rounded(node, value, x) for value, x in zip(node.outputs, results, strict=False)]
         for value, result in zip(node.outputs, results, strict=False):
             self._values[value] = constants.concrete(result)
 
@@ -150,6 +150,11 @@ class Lowering:
         if operand is None or self.dtype(operand) != source:
             return operand
         return operand.astype(dtype) if is_constant(operand) else self.emit(relax.op.astype(operand, dtype))
+
+    def _rounded(self, node: ir.Node, value: ir.Value, result: Operand) -> Operand:
+        """A result that was computed in float32, as bfloat16 has it where the model says so."""
+        wanted = types.rounds(node) and value.dtype == ir.DataType.BFLOAT16 and not isinstance(result, np.ndarray)
+        return types.fit(self, result, "bfloat16") if wanted else result
 
     def _inline(self, node: ir.Node, inputs: Sequence[Operand]) -> None:
         """An operator of ours without a kernel, by its definition."""
@@ -167,7 +172,8 @@ class Lowering:
         """The outputs as variables whose memory nobody else holds: the caller keeps them."""
         owned: list[Any] = []
         for value in outputs:
-            var = self.tensor(self.operand(value))
+            held = self.tensor(self.operand(value))
+            var = types.store(self, held, types.kind_of(value, held))
             if var in self._borrowed or any(var.same_as(other) for other in owned):
                 var = self.te("copy", lambda x: tvm.te.compute(x.shape, lambda *i: x(*i), name="copy"), var)
             owned.append(var)
@@ -239,7 +245,7 @@ class Lowering:
         return self._work // max(elements, 1)
 
     def weight(self, array: ir.Array) -> Any:
-        array = np.ascontiguousarray(array).reshape(array.shape)
+        array = types.hold(np.ascontiguousarray(array).reshape(array.shape))
         digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
         if digest not in self._parameters:
             name = f"w{len(self.weights)}"
@@ -348,6 +354,6 @@ def _erased(ty: Any) -> Any:
 
 
 def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:
-    if dtype is None or dtype == ir.DataType.STRING:
+    if dtype in (None, ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
         raise UserError(f"'{name}' has no numeric element type")
     return str(dtype.numpy())
