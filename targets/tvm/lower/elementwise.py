@@ -14,7 +14,7 @@ from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import functions as fn
-from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule, dtype_of, is_constant
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule, is_constant
 
 Scalar = Callable[..., Any]  # of TIR expressions
 
@@ -124,17 +124,6 @@ def clip(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     limits: Any = ml_dtypes.finfo(dtype) if "float" in dtype else np.iinfo(dtype)  # type: ignore[no-untyped-call]
     low, high = (np.array(limit, dtype) if b is None else b for b, limit in zip(given, (limits.min, limits.max), strict=True))
     return elementwise(ctx, "clip", lambda x, a, b: fn.at_most(fn.at_least(x, a), b), inputs[0], low, high)
-
-
-def cast(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Float to integer truncates; anything to bool asks for non-zero."""
-    if node.op_type == "CastLike":
-        dtype = ctx.dtype(inputs[1])
-    else:
-        dtype = dtype_of(ir.DataType(ir.attribute(node, "to")), node.outputs[0].name)
-    if dtype == ctx.dtype(inputs[0]):
-        return inputs[0]
-    return elementwise(ctx, "cast", lambda x: fn.convert(x, dtype), inputs[0])
 
 
 def pow_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

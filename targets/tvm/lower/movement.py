@@ -9,6 +9,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import types
 from optc.targets.tvm.lower.elementwise import broadcast, read
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 
@@ -46,6 +47,7 @@ def dropout(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 
 def full(ctx: Lowering, shape: Sequence[Dim], value: ir.Array) -> Any:
+    value = types.hold(value)
     dtype = str(value.dtype)
     number = tirx.const(value.ravel()[0].item(), dtype)
     return ctx.te("full", lambda dims: te.compute(tuple(dims), lambda *_: number, name="full"), list(shape))

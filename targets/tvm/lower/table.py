@@ -5,11 +5,11 @@ from __future__ import annotations
 from tvm import tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import casts, products, quantize, reduce, resize, windows
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
-from optc.targets.tvm.lower import products, quantize, reduce, resize, windows
 from optc.targets.tvm.lower.lowering import Rule
 
 _STANDARD: dict[str, Rule] = {
@@ -26,13 +26,14 @@ _STANDARD: dict[str, Rule] = {
     "Atanh": e.simple(tirx.atanh),
     "AveragePool": windows.average_pool,
     "BatchNormalization": n.batch_normalization,
+    "BitCast": casts.bit_cast,
     "BitShift": e.shift,
     "BitwiseAnd": e.simple(lambda a, b: a & b),
     "BitwiseNot": e.simple(lambda a: ~a),
     "BitwiseOr": e.simple(lambda a, b: a | b),
     "BitwiseXor": e.simple(lambda a, b: a ^ b),
-    "Cast": e.cast,
-    "CastLike": e.cast,
+    "Cast": casts.cast,
+    "CastLike": casts.cast,
     "Ceil": e.simple(tirx.ceil),
     "Celu": e.with_attributes(fn.celu, alpha=1.0),
     "Clip": e.clip,
