@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm import tirx
 
 from optc.compiler import ir
-from optc.targets.tvm.lower import casts, products, quantize, reduce, resize, windows
+from optc.targets.tvm.lower import casts, integer_windows, integers, products, quantize, reduce, resize, windows
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
@@ -40,6 +40,7 @@ _STANDARD: dict[str, Rule] = {
     "Concat": m.concat,
     "ConstantOfShape": m.constant_of_shape,
     "Conv": windows.conv,
+    "ConvInteger": integer_windows.conv_integer,
     "ConvTranspose": windows.conv_transpose,
     "Cos": e.simple(tirx.cos),
     "Cosh": e.simple(tirx.cosh),
@@ -78,6 +79,7 @@ _STANDARD: dict[str, Rule] = {
     "LogSoftmax": reduce.softmax,
     "LpNormalization": n.lp_normalization,
     "MatMul": products.matmul,
+    "MatMulInteger": integers.matmul_integer,
     "Max": e.folded(fn.maximum),
     "MaxPool": windows.max_pool,
     "Mean": e.mean,
@@ -91,6 +93,8 @@ _STANDARD: dict[str, Rule] = {
     "PRelu": e.prelu,
     "Pad": m.pad,
     "Pow": e.pow_,
+    "QLinearConv": integer_windows.qlinear_conv,
+    "QLinearMatMul": integers.qlinear_matmul,
     "QuantizeLinear": quantize.quantize,
     "RMSNormalization": n.rms_normalization,
     "Range": m.range_,
@@ -148,7 +152,16 @@ _OPTC: dict[str, Rule] = {
     "MaxPoolChannelsLast": windows.max_pool_nhwc,
 }
 
+_MICROSOFT: dict[str, Rule] = {
+    "DequantizeLinear": quantize.dequantize,
+    "DynamicQuantizeMatMul": integers.dynamic_quantize_matmul,
+    "MatMulIntegerToFloat": integers.matmul_integer_to_float,
+    "QGemm": integers.qgemm,
+    "QuantizeLinear": quantize.quantize,
+}
+
 TABLE: dict[tuple[str, str], Rule] = {
     **{("", name): rule for name, rule in _STANDARD.items()},
+    **{("com.microsoft", name): rule for name, rule in _MICROSOFT.items()},
     **{(ir.DOMAIN, name): rule for name, rule in _OPTC.items()},
 }
