@@ -95,9 +95,7 @@ def shifted(ctx: Lowering, operand: Operand, zero: Operand) -> Operand:
     if is_constant(operand) and (zero is None or is_constant(zero)):
         return operand.astype(np.int16) - (np.int16(0) if zero is None else zero.astype(np.int16))
     points = [] if zero is None else [zero]
-    return elementwise(
-        ctx, "shifted", lambda x, *z: x.astype("int16") - (z[0].astype("int16") if z else 0), operand, *points
-    )
+    return elementwise(ctx, "shifted", lambda x, *z: x.astype("int16") - (z[0].astype("int16") if z else 0), operand, *points)
 
 
 def _rows(ctx: Lowering, operand: Operand, shape: Sequence[Any]) -> Operand:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm import tirx
 
 from optc.compiler import ir
-from optc.targets.tvm.lower import casts, integer_windows, integers, products, quantize, reduce, resize, windows
+from optc.targets.tvm.lower import casts, integer_windows, integers, nbits, products, qlinear, quantize, reduce, resize, windows
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
@@ -156,7 +156,16 @@ _MICROSOFT: dict[str, Rule] = {
     "DequantizeLinear": quantize.dequantize,
     "DynamicQuantizeMatMul": integers.dynamic_quantize_matmul,
     "MatMulIntegerToFloat": integers.matmul_integer_to_float,
+    "MatMulNBits": nbits.matmul,
     "QGemm": integers.qgemm,
+    "QLinearAdd": qlinear.add,
+    "QLinearAveragePool": qlinear.average_pool,
+    "QLinearConcat": qlinear.join,
+    "QLinearGlobalAveragePool": qlinear.global_average_pool,
+    "QLinearLeakyRelu": qlinear.function(qlinear.leaky_relu, alpha=0.01),
+    "QLinearMul": qlinear.mul,
+    "QLinearSigmoid": qlinear.function(fn.sigmoid),
+    "QLinearSoftmax": qlinear.softmax,
     "QuantizeLinear": quantize.quantize,
 }
 
