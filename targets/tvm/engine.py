@@ -52,8 +52,10 @@ def _runtime() -> Any:
 
 def _tensor(ffi: Any, array: Array) -> Any:
     """The array as a runtime tensor without a copy. Kernels never write to what they are fed, so read-only memory will do."""
-    if not array.flags.writeable:
-        raw: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data) if array.nbytes else b""
+    if not array.size:
+        array = np.ndarray(array.shape, array.dtype, np.empty(1, array.dtype))  # of the strides that kernels ask for
+    elif not array.flags.writeable:
+        raw: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
         array = np.frombuffer(raw, array.dtype).reshape(array.shape)
     return ffi.from_dlpack(array)
 
@@ -75,7 +77,7 @@ class TvmEngine:
         self._ffi = _runtime()
         self._module = self._ffi.load_module(str(library))
         self._arrays = [
-            np.ascontiguousarray(expand(weights, program["compact"], name)) for name in program["weights"]
+            np.asarray(expand(weights, program["compact"], name), order="C") for name in program["weights"]
         ]  # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, dtype_named(dtype)) for name, dtype in program["inputs"]]
