@@ -154,13 +154,23 @@ def mod(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """fmod=1: the sign of the dividend, as in C; else the sign of the divisor, as in Python."""
     c_like = bool(ir.attribute(node, "fmod", 0))
     if "float" in ctx.dtype(inputs[0]):
-        return elementwise(ctx, "mod", tirx.fmod if c_like else lambda a, b: a - tirx.floor(a / b) * b, *inputs)
+        return elementwise(ctx, "mod", fn.fmod if c_like else fn.floor_mod, *inputs)
     return elementwise(ctx, "mod", tirx.truncmod if c_like else tirx.floormod, *inputs)
 
 
 def shift(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    left = ir.attribute(node, "direction") == "LEFT"
-    return elementwise(ctx, "shift", (lambda a, b: a << b) if left else (lambda a, b: a >> b), *inputs)
+    """A shift by less than nothing, or by the whole width and more, leaves what the sign fills in: -1 or 0."""
+    left, dtype = ir.attribute(node, "direction") == "LEFT", ctx.dtype(inputs[0])
+    width = int(dtype.lstrip("uint"))
+
+    def element(a: Any, b: Any) -> Any:
+        zero = fn.number(0, a)
+        inside = b < fn.number(width, b) if dtype[0] == "u" else tirx.all(b >= fn.number(0, b), b < fn.number(width, b))
+        by = tirx.min(b, fn.number(width - 1, b))
+        filled = zero if left or dtype[0] == "u" else tirx.Select(a < zero, fn.number(-1, a), zero)
+        return tirx.Select(inside, a << by if left else a >> by, filled)
+
+    return elementwise(ctx, "shift", element, *inputs)
 
 
 def mean(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

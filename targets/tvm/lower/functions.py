@@ -46,10 +46,28 @@ def divide(a: Any, b: Any) -> Any:
     return a / b if is_float(a) else tirx.truncdiv(a, b)
 
 
-def convert(x: Any, to: str) -> Any:
-    if to == "bool":
-        return x != number(0, x)
-    return x.astype(to)
+def fmod(a: Any, b: Any) -> Any:
+    """C's: exact, with the sign of the dividend."""
+    kind = dtype(a)
+    name, wide = ("fmod", "float64") if kind == "float64" else ("fmodf", "float32")
+    return tirx.call_pure_extern(wide, name, a.astype(wide), b.astype(wide)).astype(kind)
+
+
+def floor_mod(a: Any, b: Any) -> Any:
+    """Python's: exact, with the sign of the divisor; so has a remainder of zero."""
+    rest, zero = fmod(a, b), number(0, a)
+    opposite = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
+    signed = tirx.Select(b < zero, number(-0.0, b), zero)
+    return tirx.Select(rest == zero, signed, tirx.Select(opposite, rest + b, rest))
+
+
+def equal(a: Any, b: Any) -> Any:
+    return a.astype("uint8") == b.astype("uint8") if dtype(a) == "bool" else a == b
+
+
+def xor(a: Any, b: Any) -> Any:
+    """LLVM has no comparison of two truths."""
+    return a.astype("uint8") != b.astype("uint8")
 
 
 def relu(x: Any) -> Any:

@@ -371,4 +371,5 @@ def space_to_depth(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
     b = int(ir.attribute(node, "blocksize"))
     h, w = ctx.opaque(h // b), ctx.opaque(w // b)
     view = ctx.reshape(inputs[0], [n, c, h, b, w, b])
-    return ctx.reshape(permute(ctx, view, [0, 3, 5, 1, 2, 4]), [n, c * b * b, h, w])
+    order = [0, 3, 5, 1, 2, 4] if ir.attribute(node, "mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
+    return ctx.reshape(permute(ctx, view, order), [n, c * b * b, h, w])

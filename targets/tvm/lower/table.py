@@ -51,7 +51,7 @@ _STANDARD: dict[str, Rule] = {
     "Dropout": m.dropout,
     "DynamicQuantizeLinear": quantize.dynamic_quantize,
     "Elu": e.with_attributes(fn.elu, alpha=1.0),
-    "Equal": e.simple(lambda a, b: a == b),
+    "Equal": e.simple(fn.equal),
     "Erf": e.simple(tirx.erf),
     "Exp": e.simple(tirx.exp),
     "Expand": m.expand,
@@ -139,7 +139,7 @@ _STANDARD: dict[str, Rule] = {
     "Unsqueeze": m.unsqueeze,
     "Upsample": resize.resize,
     "Where": e.simple(lambda c, a, b: tirx.Select(c, a, b)),
-    "Xor": e.simple(lambda a, b: a != b),
+    "Xor": e.simple(fn.xor),
 }
 
 _OPTC: dict[str, Rule] = {
