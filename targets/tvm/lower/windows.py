@@ -10,7 +10,6 @@ from tvm import relax, te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm import compute
-from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import permute
 
@@ -119,8 +118,7 @@ def _unscheduled(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any
         )
     )
     if len(inputs) > 2 and inputs[2] is not None:
-        bias = ctx.reshape(inputs[2], [1, ctx.shape(inputs[2])[0], *[1] * len(spatial)])
-        y = elementwise(ctx, "bias", lambda a, b: a + b, y, bias)  # relax's add is fused wrongly where an extent of y is 1
+        y = ctx.emit(relax.op.add(y, ctx.reshape(inputs[2], [1, ctx.shape(inputs[2])[0], *[1] * len(spatial)])))
     return y
 
 
