@@ -104,6 +104,7 @@ def with_attributes(f: Callable[..., Any], **defaults: Any) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         values = [ir.attribute(node, name, default) for name, default in defaults.items()]
+        values = [float(np.float32(v)) if isinstance(v, float) else v for v in values]  # attributes are float32
         return elementwise(ctx, node.op_type.lower(), lambda x: f(x, *values), inputs[0])
 
     return rule

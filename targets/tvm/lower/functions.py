@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
@@ -18,6 +19,12 @@ def is_float(x: Any) -> bool:
 
 def dtype(x: Any) -> str:
     return str(x.ty.dtype) if hasattr(x, "ty") else str(x.dtype)
+
+
+def bound(value: Any, body: Callable[[Any], Any]) -> Any:
+    """body(value), with the value computed once: fusion puts an operand's whole expression wherever it is read."""
+    variable = tirx.Var("held", dtype(value))
+    return tirx.Let(variable, value, body(variable))
 
 
 def at_least(x: Any, low: Any) -> Any:
@@ -87,7 +94,7 @@ def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
 
 
 def hard_swish(x: Any) -> Any:
-    return x * hard_sigmoid(x, 1 / 6, 0.5)
+    return x * hard_sigmoid(x, 0.1666666716337204, 0.5)  # the float32 nearest to 1/6, as ONNX's definition has it
 
 
 def elu(x: Any, alpha: float) -> Any:
@@ -123,8 +130,13 @@ def mish(x: Any) -> Any:
     return x * tirx.tanh(softplus(x))
 
 
+def erf(x: Any) -> Any:
+    """TVM's own is made for float32."""
+    return tirx.call_pure_extern("float64", "erf", x) if dtype(x) == "float64" else tirx.erf(x)
+
+
 def gelu(x: Any) -> Any:
-    return number(0.5, x) * x * (number(1, x) + tirx.erf(x * number(math.sqrt(0.5), x)))
+    return number(0.5, x) * x * (number(1, x) + erf(x * number(math.sqrt(0.5), x)))
 
 
 def gelu_tanh(x: Any) -> Any:
@@ -135,6 +147,8 @@ def gelu_tanh(x: Any) -> Any:
 
 def sign(x: Any) -> Any:
     """Zero and NaN stay what they are."""
+    if dtype(x).startswith("uint"):
+        return tirx.min(x, number(1, x))
     return tirx.Select(x > number(0, x), number(1, x), tirx.Select(x < number(0, x), number(-1, x), x))
 
 

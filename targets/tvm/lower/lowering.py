@@ -29,10 +29,6 @@ Operand = Any  # relax.Var | np.ndarray; Relax is untyped
 Dim = Any  # int | tirx.PrimExpr
 Rule = Callable[["Lowering", ir.Node, Sequence[Operand]], Any]
 
-# Operators (by how their names start) that add up many elements: float16 loses the sum, so they are computed in float32.
-_SUMS: tuple[str, ...] = ("AveragePool", "Conv", "CumSum", "Gemm", "GlobalAverage", "InstanceNorm", "LayerNorm", "LogSoftmax")
-_SUMS += ("LpNorm", "MatMul", "Mean", "RMSNorm", "Reduce", "Softmax", "Sum")
-
 
 @dataclass
 class Lowered:
@@ -137,11 +133,10 @@ class Lowering:
         else:
             inputs = [types.hold(x) for x in inputs]
             rule = self._table.get((domain, node.op_type), self._fallback)
-            half = node.op_type.startswith(_SUMS) and any(x is not None and self.dtype(x) == "float16" for x in inputs)
+            half = types.rounds(node) and any(x is not None and self.dtype(x) == "float16" for x in inputs)
             found = rule(self, node, [self._recast(x, "float16", "float32") for x in inputs] if half else inputs)
             results = list(found) if isinstance(found, list | tuple) else [found]
-            results = [self._recast(x, "float32", "float16") for x in results] if half else results
-            results = [self._rounded(node, value, x) for value, x in zip(node.outputs, results, strict=False)]
+            results = [self._rounded(node, value, x, half) for value, x in zip(node.outputs, results, strict=False)]
         for value, result in zip(node.outputs, results, strict=False):
             self._values[value] = constants.concrete(result)
 
@@ -151,8 +146,10 @@ class Lowering:
             return operand
         return operand.astype(dtype) if is_constant(operand) else self.emit(relax.op.astype(operand, dtype))
 
-    def _rounded(self, node: ir.Node, value: ir.Value, result: Operand) -> Operand:
-        """A result that was computed in float32, as bfloat16 has it where the model says so."""
+    def _rounded(self, node: ir.Node, value: ir.Value, result: Operand, half: bool) -> Operand:
+        """A result that was computed in float32, as float16 (`half`: of such inputs) or bfloat16 has it."""
+        if half and value.dtype in (None, ir.DataType.FLOAT16):
+            return self._recast(result, "float32", "float16")
         wanted = types.rounds(node) and value.dtype == ir.DataType.BFLOAT16 and not isinstance(result, np.ndarray)
         return types.fit(self, result, "bfloat16") if wanted else result
 

@@ -30,7 +30,7 @@ def saturated(value: Any, zero: Any, kind: str) -> Any:
     if zero is not None:
         moved = moved + zero.astype("float32")
     low, high = fn.number(limits.min, moved), fn.number(limits.max, moved)
-    kept = tirx.Select(moved > low, tirx.Select(moved < high, moved, high), low)
+    kept = fn.bound(moved, lambda m: tirx.Select(m > low, tirx.Select(m < high, m, high), low))
     return kept.astype("int32").astype(types.held(kind))
 
 

@@ -52,7 +52,7 @@ _STANDARD: dict[str, Rule] = {
     "DynamicQuantizeLinear": quantize.dynamic_quantize,
     "Elu": e.with_attributes(fn.elu, alpha=1.0),
     "Equal": e.simple(fn.equal),
-    "Erf": e.simple(tirx.erf),
+    "Erf": e.simple(fn.erf),
     "Exp": e.simple(tirx.exp),
     "Expand": m.expand,
     "Flatten": m.flatten,

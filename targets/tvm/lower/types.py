@@ -24,7 +24,7 @@ _FLOATS += ("float8_e8m0fnu", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
 _INTEGERS = {"int4": (4, "int8"), "uint4": (4, "uint8"), "int2": (2, "int8"), "uint2": (2, "uint8")}
 EXPONENT = "float8_e8m0fnu"  # powers of two alone: no sign, no zero, no mantissa
 
-# Operators whose results are elements of their inputs, or of their own element type: nothing is to be rounded.
+# Operators whose results are elements of their inputs, or that round on their own.
 _MOVING: tuple[str, ...] = ("Abs", "Cast", "CastLike", "Clip", "Compress", "Concat", "ConstantOfShape", "DepthToSpace", "Expand")
 _MOVING += ("Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Max", "MaxPool", "Min", "Neg", "Pad")
 _MOVING += ("QuantizeLinear", "ReduceMax", "ReduceMin", "Relu", "Reshape", "Scatter", "ScatterElements", "ScatterND")
@@ -56,7 +56,7 @@ def hold(operand: Any) -> Any:
 
 
 def rounds(node: ir.Node) -> bool:
-    """Whether results of the operator are to be rounded to its output's type."""
+    """Whether the operator computes: in float32 where its elements are float16 or bfloat16, and its results are rounded."""
     return node.op_type not in _MOVING
 
 
@@ -115,7 +115,11 @@ def rounded(x: Any, kind: str, *, saturate: bool = True, mode: str = "up") -> An
     Cast). Types without either always saturate. Only float8e8m0 knows a `mode`: up, down, or nearest.
     """
     if kind == EXPONENT:
-        return _power(x, saturate=saturate, mode=mode)
+        return fn.bound(x, lambda v: _power(v, saturate=saturate, mode=mode))
+    return fn.bound(x, lambda v: _nearest(v, kind, saturate))
+
+
+def _nearest(x: Any, kind: str, saturate: bool) -> Any:
     form = minifloat(kind)
     magnitude, sign = _magnitude(x)
     shift = _u32(23 - form.mantissa)
@@ -162,6 +166,10 @@ def narrowed(x: Any, kind: str) -> Any:
 
 def decoded(x: Any, kind: str) -> Any:
     """The held value of raw bits."""
+    return fn.bound(x, lambda v: _decoded(v, kind))
+
+
+def _decoded(x: Any, kind: str) -> Any:
     if kind in _INTEGERS:
         return narrowed(x, kind)
     if kind == "bfloat16":
@@ -193,6 +201,10 @@ def _specials(kind: str) -> tuple[tuple[float, int], ...]:
 
 def encoded(x: Any, kind: str) -> Any:
     """The raw bits of a held value."""
+    return fn.bound(x, lambda v: _encoded(v, kind))
+
+
+def _encoded(x: Any, kind: str) -> Any:
     if kind in _INTEGERS:
         return x.astype("uint8") & tirx.const((1 << _INTEGERS[kind][0]) - 1, "uint8")
     bits = tirx.reinterpret("uint32", x)
@@ -226,7 +238,10 @@ def single(x: Any) -> Any:
     dtype = fn.dtype(x)
     if dtype in ("float32", "float16", "bool") or dtype.endswith(("int8", "int16")):
         return x.astype("float32")
-    wide = x.astype("float64")
+    return fn.bound(x.astype("float64"), _odd)
+
+
+def _odd(wide: Any) -> Any:
     near = wide.astype("float32")
     back = near.astype("float64")
     bits = tirx.reinterpret("uint32", near)
@@ -243,7 +258,7 @@ def converted(x: Any, kind: str, *, saturate: bool = True, mode: str = "up") -> 
     if kind in _FLOATS:
         return rounded(single(x), kind, saturate=saturate, mode=mode)
     if "int" in kind and "float" in source:
-        x = _whole(x, kind)
+        x = fn.bound(x, lambda v: _whole(v, kind))
     return narrowed(x, kind) if kind in _INTEGERS else x.astype(kind)
 
 
