@@ -58,6 +58,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "inputs": [list(item) for item in lowered.inputs],
         "known": [list(item) for item in lowered.known],
         "outputs": lowered.outputs,
+        "views": lowered.views,
         "weights": list(lowered.weights),
         "compact": forms,
         "work": lowered.work,

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError
+from optc.compiler.manifest import dtype as dtype_named
 from optc.targets.tvm.compact import expand
 
 Array = npt.NDArray[Any]
@@ -51,8 +52,10 @@ def _runtime() -> Any:
 
 def _tensor(ffi: Any, array: Array) -> Any:
     """The array as a runtime tensor without a copy. Kernels never write to what they are fed, so read-only memory will do."""
-    if not array.flags.writeable:
-        raw: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data) if array.nbytes else b""
+    if not array.size:
+        array = np.ndarray(array.shape, array.dtype, np.empty(1, array.dtype))  # of the strides that kernels ask for
+    elif not array.flags.writeable:
+        raw: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
         array = np.frombuffer(raw, array.dtype).reshape(array.shape)
     return ffi.from_dlpack(array)
 
@@ -83,13 +86,14 @@ class TvmEngine:
         self._ffi = _runtime()
         self._module = self._ffi.load_module(str(library))
         self._arrays = [
-            np.ascontiguousarray(expand(weights, program["compact"], name)) for name in program["weights"]
+            np.asarray(expand(weights, program["compact"], name), order="C") for name in program["weights"]
         ]  # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
-        self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, np.dtype(dtype)) for name, dtype in program["inputs"]]
+        self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, dtype_named(dtype)) for name, dtype in program["inputs"]]
         self._known: list[tuple[str, int]] = [(name, index) for name, index in program["known"]]
         self._work: int = program["work"]
         self._outputs: list[str] = list(program["outputs"])
+        self._views = {name: dtype_named(dtype) for name, dtype in program["views"].items()}
         self._configure = self._ffi.get_global_func("runtime.config_threadpool")
         self._total = max(1, threads)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # machines nobody uses; None stands for one to be made
@@ -122,6 +126,8 @@ class TvmEngine:
                 feed = np.array(feed, dtype, order="C")
             else:  # the same memory with plain strides: NumPy leaves any stride where an extent is 1
                 feed = np.ndarray(feed.shape, dtype, feed) if feed.size else _empty(feed)
+            if dtype.isbuiltin != 1:  # a type of ml_dtypes, which DLPack does not carry from NumPy: its bits
+                feed = feed.view(f"u{dtype.itemsize}")
             elements += feed.size
             args.append(feed if feed.flags.writeable or not feed.size else _tensor(self._ffi, feed))
         if self._known:
@@ -136,4 +142,7 @@ class TvmEngine:
         finally:
             self._idle.put(main)
         tensors = [result] if len(self._outputs) == 1 else result
-        return {name: np.from_dlpack(tensor) for name, tensor in zip(self._outputs, tensors, strict=True)}
+        found = {name: np.from_dlpack(tensor) for name, tensor in zip(self._outputs, tensors, strict=True)}
+        for name, dtype in self._views.items():
+            found[name] = found[name].view(dtype)
+        return found

@@ -14,7 +14,7 @@ from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import functions as fn
-from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule, dtype_of, is_constant
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule, is_constant
 
 Scalar = Callable[..., Any]  # of TIR expressions
 
@@ -104,6 +104,7 @@ def with_attributes(f: Callable[..., Any], **defaults: Any) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         values = [ir.attribute(node, name, default) for name, default in defaults.items()]
+        values = [float(np.float32(v)) if isinstance(v, float) else v for v in values]  # attributes are float32
         return elementwise(ctx, node.op_type.lower(), lambda x: f(x, *values), inputs[0])
 
     return rule
@@ -124,17 +125,6 @@ def clip(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     limits: Any = ml_dtypes.finfo(dtype) if "float" in dtype else np.iinfo(dtype)  # type: ignore[no-untyped-call]
     low, high = (np.array(limit, dtype) if b is None else b for b, limit in zip(given, (limits.min, limits.max), strict=True))
     return elementwise(ctx, "clip", lambda x, a, b: fn.at_most(fn.at_least(x, a), b), inputs[0], low, high)
-
-
-def cast(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Float to integer truncates; anything to bool asks for non-zero."""
-    if node.op_type == "CastLike":
-        dtype = ctx.dtype(inputs[1])
-    else:
-        dtype = dtype_of(ir.DataType(ir.attribute(node, "to")), node.outputs[0].name)
-    if dtype == ctx.dtype(inputs[0]):
-        return inputs[0]
-    return elementwise(ctx, "cast", lambda x: fn.convert(x, dtype), inputs[0])
 
 
 def pow_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -165,13 +155,23 @@ def mod(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """fmod=1: the sign of the dividend, as in C; else the sign of the divisor, as in Python."""
     c_like = bool(ir.attribute(node, "fmod", 0))
     if "float" in ctx.dtype(inputs[0]):
-        return elementwise(ctx, "mod", tirx.fmod if c_like else lambda a, b: a - tirx.floor(a / b) * b, *inputs)
+        return elementwise(ctx, "mod", fn.fmod if c_like else fn.floor_mod, *inputs)
     return elementwise(ctx, "mod", tirx.truncmod if c_like else tirx.floormod, *inputs)
 
 
 def shift(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    left = ir.attribute(node, "direction") == "LEFT"
-    return elementwise(ctx, "shift", (lambda a, b: a << b) if left else (lambda a, b: a >> b), *inputs)
+    """A shift by less than nothing, or by the whole width and more, leaves what the sign fills in: -1 or 0."""
+    left, dtype = ir.attribute(node, "direction") == "LEFT", ctx.dtype(inputs[0])
+    width = int(dtype.lstrip("uint"))
+
+    def element(a: Any, b: Any) -> Any:
+        zero = fn.number(0, a)
+        inside = b < fn.number(width, b) if dtype[0] == "u" else tirx.all(b >= fn.number(0, b), b < fn.number(width, b))
+        by = tirx.min(b, fn.number(width - 1, b))
+        filled = zero if left or dtype[0] == "u" else tirx.Select(a < zero, fn.number(-1, a), zero)
+        return tirx.Select(inside, a << by if left else a >> by, filled)
+
+    return elementwise(ctx, "shift", element, *inputs)
 
 
 def mean(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -10,6 +10,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import types
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 
 
@@ -46,6 +47,6 @@ def convert(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         if not isinstance(result.ty, relax.TensorType) or not isinstance(result.ty.shape, relax.ShapeExpr):
             raise ctx.fail(node, "the shape of its result is known only at run time")
     for value, result in zip(node.outputs, results, strict=False):
-        if value.dtype is not None and str(result.ty.dtype) != str(value.dtype.numpy()):
+        if value.dtype is not None and str(result.ty.dtype) != types.held(str(value.dtype.numpy())):
             raise ctx.fail(node, f"TVM's converter makes {result.ty.dtype} of it, not {value.dtype.numpy()}")
     return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tvm import tirx
@@ -18,6 +19,12 @@ def is_float(x: Any) -> bool:
 
 def dtype(x: Any) -> str:
     return str(x.ty.dtype) if hasattr(x, "ty") else str(x.dtype)
+
+
+def bound(value: Any, body: Callable[[Any], Any]) -> Any:
+    """body(value), with the value computed once: fusion puts an operand's whole expression wherever it is read."""
+    variable = tirx.Var("held", dtype(value))
+    return tirx.Let(variable, value, body(variable))
 
 
 def at_least(x: Any, low: Any) -> Any:
@@ -46,10 +53,28 @@ def divide(a: Any, b: Any) -> Any:
     return a / b if is_float(a) else tirx.truncdiv(a, b)
 
 
-def convert(x: Any, to: str) -> Any:
-    if to == "bool":
-        return x != number(0, x)
-    return x.astype(to)
+def fmod(a: Any, b: Any) -> Any:
+    """C's: exact, with the sign of the dividend."""
+    kind = dtype(a)
+    name, wide = ("fmod", "float64") if kind == "float64" else ("fmodf", "float32")
+    return tirx.call_pure_extern(wide, name, a.astype(wide), b.astype(wide)).astype(kind)
+
+
+def floor_mod(a: Any, b: Any) -> Any:
+    """Python's: exact, with the sign of the divisor; so has a remainder of zero."""
+    rest, zero = fmod(a, b), number(0, a)
+    opposite = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
+    signed = tirx.Select(b < zero, number(-0.0, b), zero)
+    return tirx.Select(rest == zero, signed, tirx.Select(opposite, rest + b, rest))
+
+
+def equal(a: Any, b: Any) -> Any:
+    return a.astype("uint8") == b.astype("uint8") if dtype(a) == "bool" else a == b
+
+
+def xor(a: Any, b: Any) -> Any:
+    """LLVM has no comparison of two truths."""
+    return a.astype("uint8") != b.astype("uint8")
 
 
 def relu(x: Any) -> Any:
@@ -69,7 +94,7 @@ def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
 
 
 def hard_swish(x: Any) -> Any:
-    return x * hard_sigmoid(x, 1 / 6, 0.5)
+    return x * hard_sigmoid(x, 0.1666666716337204, 0.5)  # the float32 nearest to 1/6, as ONNX's definition has it
 
 
 def elu(x: Any, alpha: float) -> Any:
@@ -105,8 +130,13 @@ def mish(x: Any) -> Any:
     return x * tirx.tanh(softplus(x))
 
 
+def erf(x: Any) -> Any:
+    """TVM's own is made for float32."""
+    return tirx.call_pure_extern("float64", "erf", x) if dtype(x) == "float64" else tirx.erf(x)
+
+
 def gelu(x: Any) -> Any:
-    return number(0.5, x) * x * (number(1, x) + tirx.erf(x * number(math.sqrt(0.5), x)))
+    return number(0.5, x) * x * (number(1, x) + erf(x * number(math.sqrt(0.5), x)))
 
 
 def gelu_tanh(x: Any) -> Any:
@@ -117,6 +147,8 @@ def gelu_tanh(x: Any) -> Any:
 
 def sign(x: Any) -> Any:
     """Zero and NaN stay what they are."""
+    if dtype(x).startswith("uint"):
+        return tirx.min(x, number(1, x))
     return tirx.Select(x > number(0, x), number(1, x), tirx.Select(x < number(0, x), number(-1, x), x))
 
 

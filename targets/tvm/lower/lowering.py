@@ -22,7 +22,7 @@ from tvm import relax, tirx
 from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
-from optc.targets.tvm.lower import constants
+from optc.targets.tvm.lower import constants, types
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 Operand = Any  # relax.Var | np.ndarray; Relax is untyped
 Dim = Any  # int | tirx.PrimExpr
 Rule = Callable[["Lowering", ir.Node, Sequence[Operand]], Any]
-
-# Operators (by how their names start) that add up many elements: float16 loses the sum, so they are computed in float32.
-_SUMS: tuple[str, ...] = ("AveragePool", "Conv", "CumSum", "Gemm", "GlobalAverage", "InstanceNorm", "LayerNorm", "LogSoftmax")
-_SUMS += ("LpNorm", "MatMul", "Mean", "RMSNorm", "Reduce", "Softmax", "Sum")
 
 
 class RefusedError(UserError):
@@ -58,8 +54,9 @@ class Lowered:
     """
 
     module: Any
-    inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype
+    inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype; of those that ml_dtypes has, the bits are passed
     outputs: list[str]
+    views: dict[str, str]  # outputs that come as bits -> NumPy's name of their dtype
     weights: dict[str, ir.Array]  # in the order of the parameters
     work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
@@ -112,12 +109,13 @@ class Lowering:
         self._unusable = {value: reason for value in feeds if (reason := unusable(value))}
         variables = [relax.Var(f"input_{i}", self._type(v)) for i, v in enumerate(feeds) if v not in self._unusable]
         self._inputs = [value for value in feeds if value not in self._unusable]
-        self._values.update(zip(self._inputs, variables, strict=True))
         self._borrowed.update(variables)
         names = [value.name or "" for value in graph.outputs]
         with self.builder.function("main"):
             try:
                 with self.builder.dataflow():
+                    for value, var in zip(self._inputs, variables, strict=True):
+                        self._values[value] = types.load(self, var, dtype_of(value.dtype, value.name))
                     for node in graph:
                         self._attempt(node)
                     for value in graph.outputs:
@@ -140,13 +138,15 @@ class Lowering:
         module = self.builder.get()
         module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
         inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in self._inputs]
+        kinds = {value.name or "": dtype_of(value.dtype, value.name) for value in graph.outputs}
+        views = {name: kind for name, kind in kinds.items() if types.held(kind) != kind}
         computed = [(e, v) for v, e in self._meaning.items()]
         known = [(name, i) for name, held in self._known.items() for i in range(len(held))]
-        return Lowered(module, inputs, names, self.weights, self._intensity(self._inputs), computed, known, self.notes)
+        return Lowered(module, inputs, names, views, self.weights, self._intensity(self._inputs), computed, known, self.notes)
 
     def _type(self, value: ir.Value) -> Any:
         dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape or ())]
-        return relax.TensorType(dims, dtype_of(value.dtype, value.name))
+        return relax.TensorType(dims, types.raw(dtype_of(value.dtype, value.name)))
 
     def _dim(self, dim: int | ir.SymbolicDim, own: str) -> Dim:
         """One variable a name; a name without a letter ('?', '-1') says nothing: each such dimension is its own unknown."""
@@ -184,11 +184,12 @@ class Lowering:
         if folded is not None:
             results = folded
         else:
+            inputs = [types.hold(x) for x in inputs]
             rule = self._table.get((domain, node.op_type), self._fallback)
-            half = node.op_type.startswith(_SUMS) and any(x is not None and self.dtype(x) == "float16" for x in inputs)
+            half = types.rounds(node) and any(x is not None and self.dtype(x) == "float16" for x in inputs)
             found = rule(self, node, [self._recast(x, "float16", "float32") for x in inputs] if half else inputs)
             results = list(found) if isinstance(found, list | tuple) else [found]
-            results = [self._recast(x, "float32", "float16") for x in results] if half else results
+            results = [self._rounded(node, value, x, half) for value, x in zip(node.outputs, results, strict=False)]
         for value, result in zip(node.outputs, results, strict=False):
             self._values[value] = constants.concrete(result)
 
@@ -197,6 +198,13 @@ class Lowering:
         if operand is None or self.dtype(operand) != source:
             return operand
         return operand.astype(dtype) if is_constant(operand) else self.emit(relax.op.astype(operand, dtype))
+
+    def _rounded(self, node: ir.Node, value: ir.Value, result: Operand, half: bool) -> Operand:
+        """A result that was computed in float32, as float16 (`half`: of such inputs) or bfloat16 has it."""
+        if half and value.dtype in (None, ir.DataType.FLOAT16):
+            return self._recast(result, "float32", "float16")
+        wanted = types.rounds(node) and value.dtype == ir.DataType.BFLOAT16 and not isinstance(result, np.ndarray)
+        return types.fit(self, result, "bfloat16") if wanted else result
 
     def _inline(self, node: ir.Node, inputs: Sequence[Operand]) -> None:
         """An operator of ours without a kernel, by its definition."""
@@ -218,7 +226,8 @@ class Lowering:
         """The outputs as variables whose memory nobody else holds: the caller keeps them."""
         owned: list[Any] = []
         for value in outputs:
-            var = self.tensor(self.operand(value))
+            held = self.tensor(self.operand(value))
+            var = types.store(self, held, types.kind_of(value, held))
             if var in self._borrowed or any(var.same_as(other) for other in owned):
                 var = self.te("copy", lambda x: tvm.te.compute(x.shape, lambda *i: x(*i), name="copy"), var)
             owned.append(var)
@@ -291,7 +300,7 @@ class Lowering:
         return self._work // max(elements, 1)
 
     def weight(self, array: ir.Array) -> Any:
-        array = np.ascontiguousarray(array).reshape(array.shape)
+        array = types.hold(np.ascontiguousarray(array).reshape(array.shape))
         digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
         if digest not in self._parameters:
             name = f"w{len(self.weights)}"
@@ -437,12 +446,10 @@ def unusable(value: ir.Value) -> str:
         return f"'{value.name}' has no element type"
     if value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX"):
         return f"'{value.name}' is {value.dtype.name.lower()}"
-    if value.dtype == ir.DataType.BFLOAT16:
-        return f"'{value.name}' is bfloat16, which NumPy has no arrays of"
     return f"the rank of '{value.name}' is known only at run time" if value.shape is None else ""
 
 
 def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:
-    if dtype is None or dtype == ir.DataType.STRING:
+    if dtype in (None, ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
         raise UserError(f"'{name}' has no numeric element type")
     return str(dtype.numpy())

@@ -9,7 +9,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from optc.compiler import ir
-from optc.targets.tvm.lower import fed_axes
+from optc.targets.tvm.lower import fed_axes, types
 from optc.targets.tvm.lower.elementwise import broadcast, read
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 
@@ -55,6 +55,7 @@ def dropout(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 
 def full(ctx: Lowering, shape: Sequence[Dim], value: ir.Array) -> Any:
+    value = types.hold(value)
     dtype = str(value.dtype)
     number = tirx.const(value.ravel()[0].item(), dtype)
     return ctx.te("full", lambda dims: te.compute(tuple(dims), lambda *_: number, name="full"), list(shape))
@@ -393,4 +394,5 @@ def space_to_depth(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
     b = int(ir.attribute(node, "blocksize"))
     h, w = ctx.opaque(h // b), ctx.opaque(w // b)
     view = ctx.reshape(inputs[0], [n, c, h, b, w, b])
-    return ctx.reshape(permute(ctx, view, [0, 3, 5, 1, 2, 4]), [n, c * b * b, h, w])
+    order = [0, 3, 5, 1, 2, 4] if ir.attribute(node, "mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
+    return ctx.reshape(permute(ctx, view, order), [n, c * b * b, h, w])

@@ -9,6 +9,7 @@ import numpy as np
 from tvm import te, tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise, read
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import axis_of
@@ -115,4 +116,8 @@ def instance_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operan
 def lp_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     axis = axis_of(ctx, node, inputs[0], -1)
     norm = reduce(ctx, inputs[0], [axis], "l1" if ir.attribute(node, "p", 2) == 1 else "l2")
-    return elementwise(ctx, "lp_norm", lambda x, n: x / n, inputs[0], norm)
+
+    def element(x: Any, n: Any) -> Any:
+        return tirx.Select(n == fn.number(0, n), fn.number(0, x), x / n)  # zeros stay zeros
+
+    return elementwise(ctx, "lp_norm", element, inputs[0], norm)

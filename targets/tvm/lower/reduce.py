@@ -105,6 +105,10 @@ def reduction(kind: str) -> Rule:
 
 def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> Any:
     dtype = ctx.dtype(operand)
+    if dtype == "bool" or ("int" in dtype and kind in ("l2", "log_sum", "log_sum_exp")):  # of which there is no arithmetic
+        wide = "uint8" if dtype == "bool" else "float64"
+        found = reduce(ctx, elementwise(ctx, "wide", lambda x: x.astype(wide), operand), axes, kind)
+        return elementwise(ctx, "narrow", lambda x: x.astype(dtype), found)
     if kind == "mean":
         return over(ctx, operand, axes, te.sum, "mean", after=average)
     if kind in ("max", "min"):

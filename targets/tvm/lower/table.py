@@ -5,11 +5,23 @@ from __future__ import annotations
 from tvm import tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import (
+    casts,
+    integer_windows,
+    integers,
+    nbits,
+    products,
+    qlinear,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    windows,
+)
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
-from optc.targets.tvm.lower import products, quantize, recurrent, reduce, resize, windows
 from optc.targets.tvm.lower.lowering import Rule
 
 _STANDARD: dict[str, Rule] = {
@@ -26,19 +38,21 @@ _STANDARD: dict[str, Rule] = {
     "Atanh": e.simple(tirx.atanh),
     "AveragePool": windows.average_pool,
     "BatchNormalization": n.batch_normalization,
+    "BitCast": casts.bit_cast,
     "BitShift": e.shift,
     "BitwiseAnd": e.simple(lambda a, b: a & b),
     "BitwiseNot": e.simple(lambda a: ~a),
     "BitwiseOr": e.simple(lambda a, b: a | b),
     "BitwiseXor": e.simple(lambda a, b: a ^ b),
-    "Cast": e.cast,
-    "CastLike": e.cast,
+    "Cast": casts.cast,
+    "CastLike": casts.cast,
     "Ceil": e.simple(tirx.ceil),
     "Celu": e.with_attributes(fn.celu, alpha=1.0),
     "Clip": e.clip,
     "Concat": m.concat,
     "ConstantOfShape": m.constant_of_shape,
     "Conv": windows.conv,
+    "ConvInteger": integer_windows.conv_integer,
     "ConvTranspose": windows.conv_transpose,
     "Cos": e.simple(tirx.cos),
     "Cosh": e.simple(tirx.cosh),
@@ -49,8 +63,8 @@ _STANDARD: dict[str, Rule] = {
     "Dropout": m.dropout,
     "DynamicQuantizeLinear": quantize.dynamic_quantize,
     "Elu": e.with_attributes(fn.elu, alpha=1.0),
-    "Equal": e.simple(lambda a, b: a == b),
-    "Erf": e.simple(tirx.erf),
+    "Equal": e.simple(fn.equal),
+    "Erf": e.simple(fn.erf),
     "Exp": e.simple(tirx.exp),
     "Expand": m.expand,
     "Flatten": m.flatten,
@@ -79,6 +93,7 @@ _STANDARD: dict[str, Rule] = {
     "LogSoftmax": reduce.softmax,
     "LpNormalization": n.lp_normalization,
     "MatMul": products.matmul,
+    "MatMulInteger": integers.matmul_integer,
     "Max": e.folded(fn.maximum),
     "MaxPool": windows.max_pool,
     "Mean": e.mean,
@@ -92,6 +107,8 @@ _STANDARD: dict[str, Rule] = {
     "PRelu": e.prelu,
     "Pad": m.pad,
     "Pow": e.pow_,
+    "QLinearConv": integer_windows.qlinear_conv,
+    "QLinearMatMul": integers.qlinear_matmul,
     "QuantizeLinear": quantize.quantize,
     "RMSNormalization": n.rms_normalization,
     "RNN": recurrent.rnn,
@@ -137,7 +154,7 @@ _STANDARD: dict[str, Rule] = {
     "Unsqueeze": m.unsqueeze,
     "Upsample": resize.resize,
     "Where": e.simple(lambda c, a, b: tirx.Select(c, a, b)),
-    "Xor": e.simple(lambda a, b: a != b),
+    "Xor": e.simple(fn.xor),
 }
 
 _OPTC: dict[str, Rule] = {
@@ -150,7 +167,25 @@ _OPTC: dict[str, Rule] = {
     "MaxPoolChannelsLast": windows.max_pool_nhwc,
 }
 
+_MICROSOFT: dict[str, Rule] = {
+    "DequantizeLinear": quantize.dequantize,
+    "DynamicQuantizeMatMul": integers.dynamic_quantize_matmul,
+    "MatMulIntegerToFloat": integers.matmul_integer_to_float,
+    "MatMulNBits": nbits.matmul,
+    "QGemm": integers.qgemm,
+    "QLinearAdd": qlinear.add,
+    "QLinearAveragePool": qlinear.average_pool,
+    "QLinearConcat": qlinear.join,
+    "QLinearGlobalAveragePool": qlinear.global_average_pool,
+    "QLinearLeakyRelu": qlinear.function(qlinear.leaky_relu, alpha=0.01),
+    "QLinearMul": qlinear.mul,
+    "QLinearSigmoid": qlinear.function(fn.sigmoid),
+    "QLinearSoftmax": qlinear.softmax,
+    "QuantizeLinear": quantize.quantize,
+}
+
 TABLE: dict[tuple[str, str], Rule] = {
     **{("", name): rule for name, rule in _STANDARD.items()},
+    **{("com.microsoft", name): rule for name, rule in _MICROSOFT.items()},
     **{(ir.DOMAIN, name): rule for name, rule in _OPTC.items()},
 }

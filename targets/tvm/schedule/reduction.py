@@ -71,7 +71,7 @@ def _columns(schedule: Schedule, block: Block, machine: Machine) -> None:
         outer = [schedule.add_unit_loop(space[-1])]
     fused = spread(schedule, outer, schedule.get_loops(block))
     if not same(schedule, last, block):
-        schedule.reverse_compute_at(last, outer[-1] if fused is None else fused)
+        schedule.reverse_compute_at(last, outer[-1] if fused is None else fused, preserve_unit_loops=True)
         vectorize_inner(schedule, last, machine)
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)

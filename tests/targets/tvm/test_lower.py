@@ -350,11 +350,6 @@ def test_sums_of_float16_are_taken_in_float32(tmp_path: Path) -> None:
     model.check(x=np.full((2, 4096), 1.5, np.float16))
 
 
-def test_bfloat16_inputs_are_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'x' is bfloat16"):
-        Compiled("g (bfloat16[N] x) => (bfloat16[N] y) { y = Relu(x) }", tmp_path)
-
-
 def test_nothing_is_printed_when_lowering_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError):
         Compiled("g (float[N, 3, 3] x) => (float[N] y) { y = Det(x) }", tmp_path)
