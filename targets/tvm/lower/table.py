@@ -5,11 +5,12 @@ from __future__ import annotations
 from tvm import tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import choices as ch
+from optc.targets.tvm.lower import einsum, ordering, products, quantize, reduce, resize, scans, scatter, windows
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
-from optc.targets.tvm.lower import products, quantize, reduce, resize, windows
 from optc.targets.tvm.lower.lowering import Rule
 
 _STANDARD: dict[str, Rule] = {
@@ -18,14 +19,15 @@ _STANDARD: dict[str, Rule] = {
     "Acosh": e.simple(tirx.acosh),
     "Add": e.simple(lambda a, b: a + b),
     "And": e.simple(tirx.all),
-    "ArgMax": reduce.argument("max"),
-    "ArgMin": reduce.argument("min"),
+    "ArgMax": ch.argument("max"),
+    "ArgMin": ch.argument("min"),
     "Asin": e.simple(tirx.asin),
     "Asinh": e.simple(tirx.asinh),
     "Atan": e.simple(tirx.atan),
     "Atanh": e.simple(tirx.atanh),
     "AveragePool": windows.average_pool,
     "BatchNormalization": n.batch_normalization,
+    "BitCast": ch.bit_cast,
     "BitShift": e.shift,
     "BitwiseAnd": e.simple(lambda a, b: a & b),
     "BitwiseNot": e.simple(lambda a: ~a),
@@ -42,21 +44,26 @@ _STANDARD: dict[str, Rule] = {
     "ConvTranspose": windows.conv_transpose,
     "Cos": e.simple(tirx.cos),
     "Cosh": e.simple(tirx.cosh),
-    "CumSum": reduce.cumulative_sum,
+    "CumProd": scans.cumulative("prod"),
+    "CumSum": scans.cumulative("sum"),
     "DepthToSpace": m.depth_to_space,
     "DequantizeLinear": quantize.dequantize,
+    "Det": scans.determinant,
     "Div": e.simple(fn.divide),
     "Dropout": m.dropout,
     "DynamicQuantizeLinear": quantize.dynamic_quantize,
+    "Einsum": einsum.einsum,
     "Elu": e.with_attributes(fn.elu, alpha=1.0),
     "Equal": e.simple(lambda a, b: a == b),
     "Erf": e.simple(tirx.erf),
     "Exp": e.simple(tirx.exp),
     "Expand": m.expand,
+    "EyeLike": ch.eye_like,
     "Flatten": m.flatten,
     "Floor": e.simple(tirx.floor),
     "Gather": m.gather,
     "GatherElements": m.gather_elements,
+    "GatherND": scatter.gather_nd,
     "Gelu": e.gelu,
     "Gemm": products.gemm,
     "GlobalAveragePool": reduce.global_pool("mean"),
@@ -65,6 +72,7 @@ _STANDARD: dict[str, Rule] = {
     "GreaterOrEqual": e.simple(lambda a, b: a >= b),
     "HardSigmoid": e.with_attributes(fn.hard_sigmoid, alpha=0.2, beta=0.5),
     "HardSwish": e.simple(fn.hard_swish),
+    "Hardmax": ch.hardmax,
     "Identity": m.identity,
     "InstanceNormalization": n.instance_normalization,
     "IsInf": e.with_attributes(fn.is_inf, detect_negative=1, detect_positive=1),
@@ -86,6 +94,7 @@ _STANDARD: dict[str, Rule] = {
     "Mul": e.simple(lambda a, b: a * b),
     "Neg": e.simple(lambda a: -a),
     "Not": e.simple(tirx.Not),
+    "OneHot": ch.one_hot,
     "Or": e.simple(tirx.any),
     "PRelu": e.prelu,
     "Pad": m.pad,
@@ -107,7 +116,11 @@ _STANDARD: dict[str, Rule] = {
     "Relu": e.simple(fn.relu),
     "Reshape": m.reshape,
     "Resize": resize.resize,
+    "ReverseSequence": ch.reverse_sequence,
     "Round": e.simple(tirx.nearbyint),
+    "Scatter": scatter.scatter_elements,
+    "ScatterElements": scatter.scatter_elements,
+    "ScatterND": scatter.scatter_nd,
     "Selu": e.with_attributes(fn.selu, alpha=1.6732632423543772, gamma=1.0507009873554805),
     "Shape": m.shape,
     "Sigmoid": e.simple(fn.sigmoid),
@@ -128,9 +141,12 @@ _STANDARD: dict[str, Rule] = {
     "Swish": e.with_attributes(fn.silu, alpha=1.0),
     "Tan": e.simple(tirx.tan),
     "Tanh": e.simple(tirx.tanh),
+    "TensorScatter": scatter.tensor_scatter,
     "ThresholdedRelu": e.with_attributes(fn.thresholded_relu, alpha=1.0),
     "Tile": m.tile,
+    "TopK": ordering.top_k,
     "Transpose": m.transpose,
+    "Trilu": ch.trilu,
     "Unsqueeze": m.unsqueeze,
     "Upsample": resize.resize,
     "Where": e.simple(lambda c, a, b: tirx.Select(c, a, b)),

@@ -22,6 +22,8 @@ def schedule_module(mod: tvm.IRModule, machine: Machine) -> tuple[tvm.IRModule, 
 
 
 def _schedule(name: str, function: tirx.PrimFunc, machine: Machine, notes: list[str]) -> tirx.PrimFunc:
+    if "optc.loops" in function.attrs:  # written as loops, for threads already
+        return function
     reasons: list[str] = []
     scheduled: Schedule | None = None
     for rule in RULES:
