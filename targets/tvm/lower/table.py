@@ -6,7 +6,7 @@ from tvm import tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import choices as ch
-from optc.targets.tvm.lower import einsum, ordering, products, quantize, reduce, resize, scans, scatter, windows
+from optc.targets.tvm.lower import counted, einsum, ordering, products, quantize, reduce, resize, scans, scatter, windows
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
@@ -161,6 +161,10 @@ _OPTC: dict[str, Rule] = {
     "Gelu": e.simple(fn.gelu),
     "GeluTanh": e.simple(fn.gelu_tanh),
     "MaxPoolChannelsLast": windows.max_pool_nhwc,
+    "NonZero": counted.non_zero,
+    "Range": counted.counted_range,
+    "SelectBoxes": counted.select_boxes,
+    "UniqueIndices": counted.unique_indices,
 }
 
 TABLE: dict[tuple[str, str], Rule] = {
