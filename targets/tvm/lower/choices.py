@@ -132,7 +132,7 @@ def reverse_sequence(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
 
     def compute(x: Any, lengths: Any) -> Any:
         def element(*at: Any) -> Any:
-            length, i = wide(lengths(at[batch])), wide(at[time])
+            length, i = tirx.min(wide(lengths(at[batch])), wide(x.shape[time])), wide(at[time])
             return x(*[tirx.Select(i < length, length - 1 - i, i) if a == time else j for a, j in enumerate(at)])
 
         return te.compute(x.shape, element, name="reverse_sequence")

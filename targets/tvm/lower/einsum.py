@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tvm import te
 
 from optc.compiler import ir
 from optc.targets.tvm.lower.elementwise import elementwise
-from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import permute, product
 from optc.targets.tvm.lower.products import product as matrix_product
 from optc.targets.tvm.lower.reduce import reduce
@@ -59,18 +60,35 @@ def einsum(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         found, result = parse(str(ir.attribute(node, "equation")), [len(s) for s in shapes])
     except ValueError as error:
         raise ctx.fail(node, str(error)) from error
-    extents = _extents(ctx, shapes, found)
-    terms = [_diagonal(ctx, x, indices) for x, indices in zip(inputs, found, strict=True)]
+    extents, dtype = _extents(ctx, shapes, found), ctx.dtype(inputs[0])
+    terms = [_diagonal(ctx, _fitted(ctx, _single(ctx, x), i, extents), i) for x, i in zip(inputs, found, strict=True)]
     while len(terms) > 1:
         a, b, *rest = terms
         later = {*result, *(i for term in rest for i in term.indices)}
-        a, b = _summed(ctx, a, {*later, *b.indices}, extents), _summed(ctx, b, {*later, *a.indices}, extents)
+        a, b = _summed(ctx, a, {*later, *b.indices}), _summed(ctx, b, {*later, *a.indices})
         terms = [_contract(ctx, a, b, later, extents), *rest]
-    last = _summed(ctx, terms[0], set(result), extents)
+    last = _summed(ctx, terms[0], set(result))
     order = [last.indices.index(i) for i in result if i in last.indices]
     whole = permute(ctx, last.operand, order)
     held = iter(ctx.shape(whole))
-    return ctx.reshape(whole, [next(held) if i in last.indices else 1 for i in result])
+    made = ctx.reshape(whole, [next(held) if i in last.indices else 1 for i in result])
+    return elementwise(ctx, "half", lambda x: x.astype(dtype), made) if dtype == "float16" else made
+
+
+def _single(ctx: Lowering, operand: Operand) -> Operand:
+    """Half precision loses long sums: it is computed in float32."""
+    if ctx.dtype(operand) != "float16":
+        return operand
+    return (
+        operand.astype(np.float32) if is_constant(operand) else elementwise(ctx, "single", lambda x: x.astype("float32"), operand)
+    )
+
+
+def _fitted(ctx: Lowering, operand: Operand, indices: Sequence[Index], extents: dict[Index, Dim]) -> Operand:
+    """The operand under the extents of its indices; those that only a call can tell equal are checked then."""
+    own = ctx.shape(operand)
+    wanted = [d if _one(d) else extents[i] for d, i in zip(own, indices, strict=True)]
+    return operand if ctx.same_shape(own, wanted) else ctx.assume_shape(ctx.tensor(operand), wanted)
 
 
 def _extents(ctx: Lowering, shapes: Sequence[Sequence[Dim]], terms: Sequence[Sequence[Index]]) -> dict[Index, Dim]:
@@ -101,11 +119,14 @@ def _diagonal(ctx: Lowering, operand: Operand, indices: tuple[Index, ...]) -> Te
     return Term(ctx.te("diagonal", compute, ctx.tensor(operand)), kept)
 
 
-def _summed(ctx: Lowering, term: Term, needed: set[Index], extents: dict[Index, Dim]) -> Term:
+def _summed(ctx: Lowering, term: Term, needed: set[Index]) -> Term:
     """The term without the indices that nobody needs."""
     axes = [a for a, i in enumerate(term.indices) if i not in needed]
     if not axes:
         return term
+    if is_constant(term.operand):
+        left = tuple(i for i in term.indices if i in needed)
+        return Term(term.operand.sum(axis=tuple(axes), dtype=term.operand.dtype), left)
     total = reduce(ctx, term.operand, axes, "sum")
     kept = [a for a in range(len(term.indices)) if a not in axes]
     own = ctx.shape(term.operand)
@@ -121,31 +142,28 @@ def _contract(ctx: Lowering, a: Term, b: Term, later: set[Index], extents: dict[
     columns = [i for i in b.indices if i not in shared and i not in rows]
     if not inner:
         return _outer(ctx, a, b)
-    left = _matrix(ctx, a, batch, rows, inner, extents)
-    right = _matrix(ctx, b, batch, inner, columns, extents)
+    left = _matrix(ctx, a, batch, rows, inner)
+    right = _matrix(ctx, b, batch, inner, columns)
     made = matrix_product(ctx, left, right, None)
     whole = (*batch, *rows, *columns)
     result = Term(ctx.reshape(made, [extents[i] if i in shared else _own(ctx, a if i in rows else b, i) for i in whole]), whole)
-    return _summed(ctx, result, later, extents)
+    return _summed(ctx, result, later)
 
 
 def _own(ctx: Lowering, term: Term, index: Index) -> Dim:
     return ctx.shape(term.operand)[term.indices.index(index)]
 
 
-def _matrix(
-    ctx: Lowering, term: Term, batch: Sequence[Index], first: Sequence[Index], second: Sequence[Index], extents: dict[Index, Dim]
-) -> Any:
+def _matrix(ctx: Lowering, term: Term, batch: Sequence[Index], first: Sequence[Index], second: Sequence[Index]) -> Any:
     """The term as [batch..., first, second]; what it has beside these has extent 1."""
     order = [term.indices.index(i) for i in (*batch, *first, *second)]
     spare = [a for a in range(len(term.indices)) if a not in order]
-    moved = permute(ctx, term.operand, [*order, *spare])
+    turned = [*order, *spare]
+    moved = np.transpose(term.operand, turned) if is_constant(term.operand) else permute(ctx, term.operand, turned)
     dims = ctx.shape(moved)
     cut, end = len(batch) + len(first), len(order)
-    return ctx.reshape(
-        moved,
-        [*(extents[i] for i in batch), ctx.opaque(product(dims[len(batch) : cut])), ctx.opaque(product(dims[cut:end]))],
-    )
+    shape = [*dims[: len(batch)], ctx.opaque(product(dims[len(batch) : cut])), ctx.opaque(product(dims[cut:end]))]
+    return np.ascontiguousarray(moved).reshape(shape) if is_constant(moved) else ctx.reshape(moved, shape)
 
 
 def _outer(ctx: Lowering, a: Term, b: Term) -> Term:

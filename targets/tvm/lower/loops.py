@@ -51,18 +51,13 @@ def each(first: Any, limit: Any) -> Any:
     return script.serial(wide(first), wide(limit))
 
 
-def apart(limit: Any) -> Any:
-    """A loop whose iterations are independent: they are spread among threads."""
-    return script.parallel(wide(0), wide(limit))
-
-
 @contextmanager
 def rows(extents: Sequence[Any]) -> Iterator[list[Any]]:
     """Independent iterations over all indices of the extents, spread among threads together."""
     total: Any = wide(1)
     for extent in extents:
         total = total * wide(extent)
-    with apart(total) as flat:
+    with script.parallel(wide(0), total) as flat:
         at: list[Any] = []
         for extent in reversed(extents):
             at.insert(0, tirx.floormod(flat, wide(extent)))

@@ -359,16 +359,22 @@ def _mirrored(i: Any, extent: Any, mode: str) -> Any:
 
 
 def range_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Of integers whose number follows from dimensions; the pass count-results makes another operator of the others."""
+    if any("float" in ctx.dtype(x) for x in inputs):
+        raise ctx.fail(node, "its limits are floats that are computed at run time", "run the pass count-results before")
     start, limit, delta = (ctx.integers(node, x, "bounds")[0] for x in inputs)
     if not isinstance(delta, int):
         raise ctx.fail(node, "its step depends on a dimension")
     count = (limit - start + delta - (1 if delta > 0 else -1)) // delta
-    return ctx.te(
-        "range",
-        lambda first, dims: te.compute(tuple(dims), lambda i: first[0] + i * delta, name="range"),
-        [ctx.opaque(start)],
-        [ctx.opaque(count)],
-    )
+    if not (isinstance(start, int) and start == 0 and delta > 0):  # the limit may lie before the start
+        count = max(count, 0) if isinstance(count, int) else tirx.max(count, tirx.IntImm("int64", 0))
+    known = node.outputs[0].dtype
+    dtype = "int64" if known is None else str(known.numpy())
+
+    def compute(first: Any, dims: Any) -> Any:
+        return te.compute(tuple(dims), lambda i: (first[0] + i * delta).astype(dtype), name="range")
+
+    return ctx.te("range", compute, [ctx.opaque(start)], [ctx.opaque(count)])
 
 
 def depth_to_space(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

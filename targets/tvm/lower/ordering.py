@@ -13,7 +13,7 @@ from tvm import tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import functions as fn
-from optc.targets.tvm.lower.loops import Array, cell, choose, each, held, kernel, repeat, rows, when
+from optc.targets.tvm.lower.loops import Array, cell, choose, demand, each, held, kernel, repeat, rows, when, wide
 from optc.targets.tvm.lower.lowering import Lowering, Operand
 
 Before = Callable[[Any, Any], Any]  # of two int64 items: whether the first comes first
@@ -70,19 +70,19 @@ def sift(get: Get, put: Put, start: Any, size: Any, before: Before) -> None:
 
 
 def heapify(get: Get, put: Put, size: Any, before: Before) -> None:
-    half = held(tirx.floordiv(size, tirx.IntImm("int64", 2)))
+    half = held(tirx.floordiv(size, wide(2)))
     with each(0, half) as i:
         sift(get, put, half - 1 - i, size, before)
 
 
 def unheap(get: Get, put: Put, size: Any, before: Before) -> None:
     """Sort the items of a heap: first in order first."""
-    with each(0, tirx.max(size - 1, tirx.IntImm("int64", 0))) as i:
+    with each(0, tirx.max(size - 1, wide(0))) as i:
         end = held(size - 1 - i)
-        last, root = held(get(end)), held(get(tirx.IntImm("int64", 0)))
+        last, root = held(get(end)), held(get(wide(0)))
         put(end, root)
-        put(tirx.IntImm("int64", 0), last)
-        sift(get, put, tirx.IntImm("int64", 0), end, before)
+        put(wide(0), last)
+        sift(get, put, wide(0), end, before)
 
 
 def top_k(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -93,6 +93,8 @@ def top_k(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
     axis = int(ir.attribute(node, "axis", -1)) % len(own)
     count = ctx.integers(node, inputs[1], "k")[0] if len(inputs) > 1 else int(ir.attribute(node, "k"))
+    if isinstance(count, int) and isinstance(own[axis], int) and not 0 <= count <= own[axis]:
+        raise ctx.fail(node, f"it asks for {count} of {own[axis]} elements")
     order = descending if ir.attribute(node, "largest", 1) else ascending
     shape = [*own[:axis], count, *own[axis + 1 :]]
 
@@ -100,6 +102,7 @@ def top_k(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         (data,) = ins
         values, indices = outs
         k = indices.shape[axis]
+        demand(wide(k) <= wide(data.shape[axis]), "TopK: k is larger than the axis")
         with rows([*data.shape[:axis], *data.shape[axis + 1 :]]) as at:
 
             def place(i: Any) -> tuple[Any, ...]:
@@ -111,7 +114,7 @@ def top_k(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
             def put(i: Any, item: Any) -> None:
                 indices[place(i)] = item
 
-            zero, before = tirx.IntImm("int64", 0), order(lambda i: data[place(i)])
+            zero, before = wide(0), order(lambda i: data[place(i)])
             with each(0, k) as i:
                 put(i, i)
             heapify(get, put, k, before)

@@ -9,8 +9,7 @@ from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import functions as fn
-from optc.targets.tvm.lower import loops
-from optc.targets.tvm.lower.loops import Array, apart, cell, demand, each, grid, held, wide
+from optc.targets.tvm.lower.loops import Array, cell, demand, each, grid, held, kernel, rows, wide
 from optc.targets.tvm.lower.lowering import Lowering, Operand
 from optc.targets.tvm.lower.movement import axis_of, product
 
@@ -47,18 +46,15 @@ def _check(indices: Array, extent: Any) -> None:
 
 
 def _copy(source: Array, to: Array) -> None:
-    """All elements, the rows of the outermost axis among threads."""
-    if not source.shape:
-        to[()] = source[()]
-        return
-    with apart(source.shape[0]) as i, grid(source.shape[1:]) as rest:
-        to[(i, *rest)] = source[(i, *rest)]
+    """All elements, rows among threads."""
+    with rows(source.shape[:-1]) as outer, grid(source.shape[-1:]) as last:
+        to[(*outer, *last)] = source[(*outer, *last)]
 
 
 def scatter_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """A copy of the data where, along `axis`, element indices[i] is combined with updates[i], in the order of i.
 
-    Lines along the axis are independent, so they are spread among threads.
+    What lies before the axis is spread among threads.
     """
     own, axis = ctx.shape(inputs[0]), axis_of(ctx, node, inputs[0])
     combine = _reducer(ctx, node, ctx.dtype(inputs[0]))
@@ -70,19 +66,12 @@ def scatter_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
         _copy(data, out)
         before, after = indices.shape[:axis], indices.shape[axis + 1 :]
 
-        def line(outer: Sequence[Any]) -> None:
-            with each(0, indices.shape[axis]) as k, grid(after) as inner:
-                at = (*outer, k, *inner)
-                to = (*outer, held(wrapped(indices[at], data.shape[axis])), *inner)
-                out[to] = combine(out[to], updates[at])
+        with rows(before) as outer, each(0, indices.shape[axis]) as k, grid(after) as inner:
+            at = (*outer, k, *inner)
+            to = (*outer, held(wrapped(indices[at], data.shape[axis])), *inner)
+            out[to] = combine(out[to], updates[at])
 
-        if before:
-            with apart(before[0]) as first, grid(before[1:]) as rest:
-                line([first, *rest])
-        else:
-            line([])
-
-    return loops.kernel(ctx, "scatter_elements", inputs, [(own, ctx.dtype(inputs[0]))], body)[0]
+    return kernel(ctx, "scatter_elements", inputs, [(own, ctx.dtype(inputs[0]))], body)[0]
 
 
 def scatter_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -105,7 +94,7 @@ def scatter_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
                 to = (*place, *rest)
                 out[to] = combine(out[to], updates[(*at, *rest)])
 
-    return loops.kernel(ctx, "scatter_nd", inputs, [(own, ctx.dtype(inputs[0]))], body)[0]
+    return kernel(ctx, "scatter_nd", inputs, [(own, ctx.dtype(inputs[0]))], body)[0]
 
 
 def tensor_scatter(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

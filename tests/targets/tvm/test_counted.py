@@ -10,6 +10,7 @@ import onnx
 import onnx.helper
 import onnxruntime as ort
 import pytest
+from onnx.backend.test.case.node import collect_testcases
 
 from optc.compiler import ir, load
 from optc.compiler.edit import Editor
@@ -26,8 +27,8 @@ FIRST = ("SelectBoxes", "UniqueIndices")
 class TwoParts:
     """A graph as two programs. In the second each count is the extent of an input, as a symbolic dimension."""
 
-    def __init__(self, graph: str, folder: Path, opset: int = 17) -> None:
-        self.source = onnx.parser.parse_model(HEADER.format(opset=opset) + graph)
+    def __init__(self, graph: str | onnx.ModelProto, folder: Path) -> None:
+        self.source = onnx.parser.parse_model(HEADER.format(opset=17) + graph) if isinstance(graph, str) else graph
         model = load.from_proto(self.source, "test")
         edit = Editor(model)
         for each in Pipeline.parse("count-results"):
@@ -67,6 +68,24 @@ class TwoParts:
             assert (found[name].dtype, found[name].shape) == (expected.dtype, expected.shape), name
             scale = np.abs(expected).max(initial=0) * tolerance
             np.testing.assert_allclose(found[name], expected, rtol=tolerance, atol=scale, err_msg=name)
+
+
+CASES = ("test_compress", "test_nonmaxsuppression", "test_nonzero", "test_range", "test_unique")
+
+
+def test_the_cases_of_onnx(tmp_path: Path) -> None:
+    checked = 0
+    for case in collect_testcases(None):
+        if not case.name.startswith(CASES) or case.name.endswith("_expanded") or "bfloat16" in case.name:
+            continue
+        model = TwoParts(case.model, tmp_path / case.name)
+        for inputs, outputs in case.data_sets:
+            found = model.run(**{v.name: np.asarray(x) for v, x in zip(case.model.graph.input, inputs, strict=True)})
+            for name, expected in zip(model.outputs, outputs, strict=True):
+                assert (found[name].dtype, found[name].shape) == (expected.dtype, expected.shape), (case.name, name)
+                np.testing.assert_allclose(found[name], expected, rtol=1e-3, err_msg=case.name)
+        checked += 1
+    assert checked >= 24
 
 
 def _program(

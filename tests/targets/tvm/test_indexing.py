@@ -9,6 +9,10 @@ import numpy as np
 import onnx.reference
 import pytest
 
+from optc.compiler import load
+from optc.compiler.diagnostics import UserError
+from optc.targets.tvm import machine
+from optc.targets.tvm.lower import lower
 from tests.targets.tvm.test_lower import Compiled
 
 Array = np.ndarray[Any, Any]
@@ -162,6 +166,15 @@ def test_top_k_of_all_and_of_none(tmp_path: Path) -> None:
     assert model.engine.run({"x": x})["i"].tolist() == [[1, 4, 2, 0, 5, 3]]
 
 
+def test_top_k_of_too_few_is_an_error(tmp_path: Path) -> None:
+    graph = "g (float[N, {}] x) => (float[N, 5] v, int64[N, 5] i) {{ k = Constant <value_ints = [5]> () \n v, i = TopK(x, k) }}"
+    model = Compiled(graph.format("K"), tmp_path)
+    with pytest.raises(ValueError, match="larger than the axis"):
+        model.engine.run({"x": np.zeros((2, 4), np.float32)})
+    with pytest.raises(UserError, match="contradict"):
+        Compiled(graph.format("4"), tmp_path)
+
+
 @pytest.mark.parametrize("axis", [-1, 0, 1, 2])
 def test_one_hot(axis: int, tmp_path: Path) -> None:
     """Negative indices count from the end; those beyond the depth are nowhere. The values are known at run time."""
@@ -286,6 +299,57 @@ def test_einsum(equation: str, shapes: tuple[str, ...], tmp_path: Path) -> None:
         expected = np.einsum(equation, *[f.astype(np.float64) for f in feeds.values()])
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_einsum_of_weights_halves_and_integers(tmp_path: Path) -> None:
+    """A contraction with a weight is the packed product; long sums of float16 keep small terms."""
+    rng = np.random.default_rng(0)
+    w, u = _floats(rng, (5, 6)), _floats(rng, (7, 5, 6))
+    model = Compiled(
+        """g (float[N, M, 6] x, float16[N, K] h, int64[N, M] i, int64[P, Q] j)
+        => (float[N, M, 5] y, float[M, N, 7] z, float16[N] s, int64[Q, N] p) {
+            y = Einsum <equation = "bmk,ok->bmo"> (x, w)
+            z = Einsum <equation = "bmk,ojk->mbo"> (x, u)
+            s = Einsum <equation = "nk->n"> (h)
+            p = Einsum <equation = "nm,mq->qn"> (i, j)
+        }""",
+        tmp_path,
+        w=w,
+        u=u,
+    )
+    x, h = _floats(rng, (2, 3, 6)), np.full((2, 4096), 1.5, np.float16)
+    i, j = rng.integers(-9, 9, (2, 3)), rng.integers(-9, 9, (3, 4))
+    found = model.engine.run({"x": x, "h": h, "i": i, "j": j})
+    np.testing.assert_allclose(found["y"], np.einsum("bmk,ok->bmo", x, w), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["z"], np.einsum("bmk,ojk->mbo", x, u), rtol=1e-4, atol=1e-5)
+    assert found["s"].tolist() == [6144, 6144]
+    np.testing.assert_array_equal(found["p"], np.einsum("nm,mq->qn", i, j))
+    lowered = lower(load.from_proto(model.proto, "test"), machine.host())
+    assert sum(variable.name_hint.startswith("gemm") for variable in lowered.module.functions) == 2
+    with pytest.raises(ValueError, match="match"):  # M of one input is P of another, which only a call can tell
+        model.engine.run({"x": x, "h": h, "i": i, "j": j[:2]})
+
+
+def test_ranges_of_dimensions(tmp_path: Path) -> None:
+    """In the type of the limits, and empty where the start lies beyond."""
+    model = Compiled(
+        """g (float[N] x) => (int32[A] y, int64[B] z, int64[C] w) {
+            s = Shape(x)
+            n = Squeeze(s)
+            i = Cast <to = 6> (n)
+            zero = Constant <value = int32 {0}> ()
+            one = Constant <value = int32 {1}> ()
+            five = Constant <value = int64 {5}> ()
+            two = Constant <value = int64 {2}> ()
+            down = Constant <value = int64 {-3}> ()
+            y = Range(zero, i, one)
+            z = Range(five, n, two)
+            w = Range(n, five, down)
+        }""",
+        tmp_path,
+    )
+    for n in (0, 3, 5, 6, 12):
+        model.check(0.0, x=np.zeros(n, np.float32))
 
 
 def test_equations_that_do_not_fit_are_refused(tmp_path: Path) -> None:
