@@ -87,6 +87,36 @@ OPS: dict[str, str] = {
         w = Reshape(values, shape)
     }""",
     "AveragePoolChannelsLast": _channels_last("AveragePool", _POOL.replace("dilations", "count_include_pad")),
+    "NonZero": """ (x, count) => (y) {
+        y = NonZero(x)
+    }""",
+    "Range": """ (start, limit, delta, count) => (y) {
+        y = Range(start, limit, delta)
+    }""",
+    "SelectBoxes": """<center_point_box> (boxes, scores, most, overlap, least) => (rows, count) {
+        zeros = Constant<value = int64[2] {0, 0}>()
+        zero = Constant<value = int64[1] {0}>()
+        one = Constant<value = int64[1] {1}>()
+        chosen = NonMaxSuppression<center_point_box: int = @center_point_box>(boxes, scores, most, overlap, least)
+        extents = Shape(chosen)
+        count = Slice(extents, zero, one)
+        candidates = Shape(scores)
+        all = ReduceProd<keepdims = 1>(candidates)
+        left = Sub(all, count)
+        pads = Concat<axis = 0>(zeros, left, zero)
+        rows = Pad(chosen, pads)
+    }""",
+    "UniqueIndices": """<axis, sorted> (x) => (indices, inverse, counts, count) {
+        zero = Constant<value = int64 {0}>()
+        one = Constant<value = int64 {1}>()
+        y, found, inverse, often = Unique<axis: int = @axis, sorted: int = @sorted>(x)
+        count = Shape(found)
+        number = Squeeze(count)
+        places = Range(zero, number, one)
+        nothing = Sub(inverse, inverse)
+        indices = ScatterElements(nothing, places, found)
+        counts = ScatterElements(nothing, places, often)
+    }""",
 }
 """Operator -> signature and body.
 
@@ -94,6 +124,11 @@ Activations of the *ChannelsLast operators are [N, H, W, C], weights as in ONNX;
 few channels comes. Codebook gives a tensor of `shape` (int64) whose
 elements are those of `codebook` (2^bits) at indices of `bits` bits; `indices`, uint8 [bits, ceil(elements/8)], holds them as bit
 planes: bit k of indices[j, i] is bit j of index 8·i + k. Needs opset 11.
+
+The last four are for results whose extent depends on data (see the pass count-results). NonZero and Range are the standard ones
+with the extent of their result as one more input: `count`, int64 [1], which must be right. SelectBoxes and UniqueIndices give
+NonMaxSuppression's rows, and Unique's indices and counts, in tensors as large as they can become, and how many there are, int64
+[1]; what lies beyond is not defined (here: 0). They need opset 11.
 """
 
 

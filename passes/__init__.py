@@ -16,5 +16,6 @@ PASSES = {
     "quantize-weights": "optc.passes.precision.quantize_weights:QuantizeWeights",
     "prune-weights": "optc.passes.pruning.prune_weights:PruneWeights",
     "share-weights": "optc.passes.sharing.share_weights:ShareWeights",
+    "count-results": "optc.passes.layout.count_results:CountResults",
     "channels-last": "optc.passes.layout.channels_last:ChannelsLast",
 }

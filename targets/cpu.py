@@ -38,7 +38,7 @@ class Cpu(Target):
         return Capabilities(layouts=("NHWC",), instructions=found.features, vector_bits=found.vector_bits, machine=sizes)
 
     def pipeline(self) -> str:
-        return "fold-constants,eliminate-dead,channels-last,eliminate-dead"
+        return "fold-constants,count-results,eliminate-dead,channels-last,eliminate-dead"
 
     def build(self, model: ir.Model) -> Artifact:
         from optc.targets.tvm.build import build

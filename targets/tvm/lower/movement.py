@@ -326,33 +326,52 @@ def tile(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 def pad(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
     given = ctx.integers(node, inputs[1], "pads") if len(inputs) > 1 else list(ir.attribute(node, "pads"))
-    axes = axes_of(ctx, node, inputs, len(own), 3) or list(range(len(own)))
+    axes = axes_of(ctx, node, inputs, len(own), 3)
+    axes = list(range(len(own))) if axes is None else axes
     before, after = [0] * len(own), [0] * len(own)
     for i, axis in enumerate(axes):
         before[axis], after[axis] = given[i], given[i + len(axes)]
+    data = _cropped(ctx, inputs[0], before, after)
+    own, before, after = ctx.shape(data), [_at_least_0(p) for p in before], [_at_least_0(p) for p in after]
     if all(isinstance(p, int) and p == 0 for p in (*before, *after)):
-        return inputs[0]
+        return data
     mode = ir.attribute(node, "mode", "constant")
-    dtype = ctx.dtype(inputs[0])
+    dtype = ctx.dtype(data)
     value = ir.attribute(node, "value", 0.0)
+    given_value = []
     if len(inputs) > 2 and inputs[2] is not None:
-        if not is_constant(inputs[2]):
-            raise ctx.fail(node, "its padding value is computed at run time")
-        value = inputs[2].ravel()[0].item()
+        if is_constant(inputs[2]):
+            value = inputs[2].ravel()[0].item()
+        else:
+            given_value = [ctx.reshape(inputs[2], [1])]
     dims = [ctx.opaque(b + d + a) for b, d, a in zip(before, own, after, strict=True)]
     padded = [i for i in range(len(own)) if not (before[i] == 0 and after[i] == 0 and isinstance(before[i], int))]
 
-    def compute(x: Any, before: Any, dims: Any) -> Any:
+    def compute(x: Any, before: Any, dims: Any, *filled: Any) -> Any:
         def element(*at: Any) -> Any:
             source = [i - b if axis in padded else i for axis, (i, b) in enumerate(zip(at, before, strict=True))]
             if mode == "constant":
                 inside = [tirx.all(source[a] >= 0, source[a] < x.shape[a]) for a in padded]
-                return tirx.if_then_else(tirx.all(*inside), x(*source), tirx.const(value, dtype))
+                return tirx.if_then_else(tirx.all(*inside), x(*source), filled[0](0) if filled else tirx.const(value, dtype))
             return x(*[_mirrored(s, x.shape[a], mode) if a in padded else s for a, s in enumerate(source)])
 
         return te.compute(tuple(dims), element, name="pad")
 
-    return ctx.te("pad", compute, ctx.tensor(inputs[0]), [ctx.opaque(b) for b in before], dims)
+    return ctx.te("pad", compute, ctx.tensor(data), [ctx.opaque(b) for b in before], dims, *given_value)
+
+
+def _at_least_0(pad: Dim) -> Dim:
+    return max(pad, 0) if isinstance(pad, int) else pad
+
+
+def _cropped(ctx: Lowering, operand: Operand, before: Sequence[Dim], after: Sequence[Dim]) -> Operand:
+    """The operand without what negative pads take away. (Those known only at run time crop where the mode is constant.)"""
+    ranges: dict[int, tuple[Dim, Dim, int]] = {}
+    for axis, (b, a) in enumerate(zip(before, after, strict=True)):
+        first, last = (-min(p, 0) if isinstance(p, int) else 0 for p in (b, a))
+        if first or last:
+            ranges[axis] = (first, ctx.shape(operand)[axis] - first - last, 1)
+    return cut(ctx, operand, ranges) if ranges else operand
 
 
 def _mirrored(i: Any, extent: Any, mode: str) -> Any:
@@ -365,16 +384,22 @@ def _mirrored(i: Any, extent: Any, mode: str) -> Any:
 
 
 def range_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Of integers whose number follows from dimensions; the pass count-results makes another operator of the others."""
+    if any("float" in ctx.dtype(x) for x in inputs):
+        raise ctx.fail(node, "its limits are floats that are computed at run time")
     start, limit, delta = (ctx.integers(node, x, "bounds")[0] for x in inputs)
     if not isinstance(delta, int):
         raise ctx.fail(node, "its step depends on a dimension")
     count = (limit - start + delta - (1 if delta > 0 else -1)) // delta
-    return ctx.te(
-        "range",
-        lambda first, dims: te.compute(tuple(dims), lambda i: first[0] + i * delta, name="range"),
-        [ctx.opaque(start)],
-        [ctx.opaque(count)],
-    )
+    if not (isinstance(start, int) and start == 0 and delta > 0):  # the limit may lie before the start
+        count = max(count, 0) if isinstance(count, int) else tirx.max(count, tirx.IntImm("int64", 0))
+    known = node.outputs[0].dtype
+    dtype = "int64" if known is None else str(known.numpy())
+
+    def compute(first: Any, dims: Any) -> Any:
+        return te.compute(tuple(dims), lambda i: (first[0] + i * delta).astype(dtype), name="range")
+
+    return ctx.te("range", compute, [ctx.opaque(start)], [ctx.opaque(count)])
 
 
 def depth_to_space(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -1,11 +1,11 @@
-"""Reductions, global pooling, softmax and the index of an extreme."""
+"""Reductions, global pooling and softmax."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvm import relax, te, tirx
+from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm import compute as kernels
@@ -112,9 +112,9 @@ def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> A
     if kind == "mean":
         return over(ctx, operand, axes, te.sum, "mean", after=average)
     if kind in ("max", "min"):
-        return over(ctx, operand, axes, _extreme(kind, dtype), kind)
+        return over(ctx, operand, axes, extreme(kind, dtype), kind)
     if kind == "log_sum_exp":
-        peak = over(ctx, operand, axes, _extreme("max", dtype), "max")
+        peak = over(ctx, operand, axes, extreme("max", dtype), "max")
         shifted = elementwise(ctx, "shifted", lambda x, m: tirx.exp(x - m), operand, peak)
         return elementwise(ctx, "log", lambda s, m: tirx.log(s) + m, over(ctx, shifted, axes, te.sum, "sum"), peak)
     before, after = {
@@ -130,7 +130,7 @@ def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> A
     return result if after is None else elementwise(ctx, kind, after, result)
 
 
-def _extreme(kind: str, dtype: str) -> Any:
+def extreme(kind: str, dtype: str) -> Any:
     f = fn.maximum if kind == "max" else fn.minimum
     if "float" not in dtype:
         return te.max if kind == "max" else te.min
@@ -165,7 +165,7 @@ def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         def row(*at: Any) -> tuple[Any, ...]:
             return (*at[:axis], 0, *at[axis + 1 :])
 
-        peak = _fold(x, axis, _extreme("max", dtype), "peak")
+        peak = _fold(x, axis, extreme("max", dtype), "peak")
         powers = te.compute(x.shape, lambda *at: tirx.exp(x(*at) - peak(*row(*at))), name="powers")
         total = sum_along(powers, axis, "total")
         if log:
@@ -195,24 +195,3 @@ def sum_along(x: Any, axis: int, name: str, before: Callable[[Any], Any] = _iden
     body = _fold(x, axis, te.sum, f"{name}_whole", count=whole, before=before)
     rest = _fold(x, axis, te.sum, f"{name}_rest", first=whole, count=length - whole, before=before)
     return te.compute(body.shape, lambda *at: body(*at) + rest(*at), name=name)
-
-
-def argument(kind: str) -> Rule:
-    """ArgMax and ArgMin: int64; the first of equals, or the last."""
-
-    def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-        axis = axis_of(ctx, node, inputs[0])
-        if ir.attribute(node, "select_last_index", 0):
-            raise ctx.fail(node, "select_last_index is not known")
-        operator = relax.op.argmax if kind == "max" else relax.op.argmin
-        return ctx.emit(operator(ctx.tensor(inputs[0]), axis=axis, keepdims=bool(ir.attribute(node, "keepdims", 1))))
-
-    return rule
-
-
-def cumulative_sum(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    if ir.attribute(node, "reverse", 0):
-        raise ctx.fail(node, "reverse is not known")
-    axis = ctx.numbers(node, inputs[1], "axis")[0] % len(ctx.shape(inputs[0]))
-    data = ctx.tensor(inputs[0])
-    return ctx.emit(relax.op.cumsum(data, axis=axis, exclusive=bool(ir.attribute(node, "exclusive", 0))))

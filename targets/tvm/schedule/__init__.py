@@ -22,7 +22,7 @@ def schedule_module(mod: tvm.IRModule, machine: Machine) -> tuple[tvm.IRModule, 
 
 
 def _schedule(name: str, function: tirx.PrimFunc, machine: Machine, notes: list[str]) -> tirx.PrimFunc:
-    if "tirx.is_scheduled" in function.attrs:  # written as it is to run, loops and vectors
+    if "tirx.is_scheduled" in function.attrs:  # written as it is to run: loops, vectors, threads
         return function
     reasons: list[str] = []
     scheduled: Schedule | None = None
