@@ -56,14 +56,26 @@ def clean_python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_file_of_the_three_folders(built: Path) -> None:
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         names = {name.removeprefix("optc/") for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == {"__init__.py", "py.typed"}.union(*(_tracked(folder) for folder in FOLDERS))
+    assert names == {"__init__.py", "backend.py", "py.typed"}.union(*(_tracked(folder) for folder in FOLDERS))
 
 
 def test_the_sdist_holds_sources_tests_and_examples(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     wanted = set().union(*(_tracked(folder) for folder in (*FOLDERS, "tests", "benchmarks", "examples")))
-    assert wanted | {"LICENSE", "Makefile", "README.md", "pyproject.toml", "src/optc/__init__.py", "src/optc/py.typed"} <= names
+    assert (
+        wanted
+        | {
+            "LICENSE",
+            "Makefile",
+            "README.md",
+            "pyproject.toml",
+            "src/optc/__init__.py",
+            "src/optc/backend.py",
+            "src/optc/py.typed",
+        }
+        <= names
+    )
 
 
 def test_every_module_of_the_wheel_imports_in_a_clean_environment(clean_python: Path, tmp_path: Path) -> None:
