@@ -17,7 +17,7 @@ import onnx.backend.base
 import onnx.shape_inference
 from onnx import ModelProto, NodeProto, helper
 
-from optc.compiler import bundle, ir, load, runner, runtime
+from optc.compiler import bundle, compose, ir, load, runner, runtime
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.pipeline import Pipeline
@@ -51,7 +51,7 @@ class BackendRep(onnx.backend.base.BackendRep):
         wanted = self.program.inputs
         if len(given) != len(wanted):
             raise UserError(f"{len(given)} inputs were given, the model has {len(wanted)}: {', '.join(map(str, wanted))}")
-        return {i.name: np.asarray(value) for i, value in zip(wanted, given, strict=True)}
+        return {i.name: np.asarray(value) if i.is_tensor else value for i, value in zip(wanted, given, strict=True)}
 
 
 class Backend(onnx.backend.base.Backend):
@@ -128,11 +128,11 @@ def _read(model: ModelProto) -> ir.Model:
 
 def _compile(model: ir.Model, recipe: Recipe, path: Path) -> None:
     """The default passes, those of the target, and the bundle; nothing is compared, measured or recorded."""
-    inputs, outputs = (tuple(ValueInfo.of(v) for v in part) for part in (model.graph.inputs, model.graph.outputs))
+    inputs, outputs = (tuple(ValueInfo.of_any(v) for v in part) for part in (model.graph.inputs, model.graph.outputs))
     wanted_by_target = Pipeline.parse(recipe.target.pipeline())
     runner.run(recipe.pipeline + wanted_by_target, model, runner.Options(check="off"))
     draft = Manifest("", str(recipe.pipeline), str(recipe.target), inputs, outputs)
-    bundle.write(path, draft, recipe.target.build(model))
+    bundle.write(path, draft, compose.build(recipe.target, model))
 
 
 def _one_node(node: NodeProto, arrays: Mapping[str, Any], outputs_info: Sequence[Shaped] | None, opset: int | None) -> ModelProto:

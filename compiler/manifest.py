@@ -30,7 +30,10 @@ Role = Literal["program", "weights", "record"]
 
 @dataclass(frozen=True)
 class ValueInfo:
-    """An input or output. `dtype` is numpy's name, or `string`; dimensions are sizes or names, `?` where nothing is known."""
+    """An input or output. `dtype` is numpy's name, or `string`; dimensions are sizes or names, `?` where nothing is known.
+
+    What is no tensor has a dtype such as `sequence(float32)` or `optional(sequence(int64))`, and no shape.
+    """
 
     name: str
     dtype: str
@@ -48,6 +51,23 @@ class ValueInfo:
         dtype = value.dtype.numpy()
         shape = tuple(d if isinstance(d, int) else d.value or "?" for d in value.shape)
         return ValueInfo(name, "string" if dtype.kind == "O" else dtype.name, shape)
+
+    @staticmethod
+    def of_any(value: ir.Value) -> ValueInfo:
+        """Also of sequences and optionals: lists of arrays, and None."""
+        kind, names = value.type, list[str]()
+        while kind is not None and type(kind).__name__ in ("SequenceType", "OptionalType"):
+            names.append(type(kind).__name__.removesuffix("Type").lower())
+            kind = kind.elem_type  # type: ignore[assignment]
+        if not names or kind is None:
+            return ValueInfo.of(value)
+        element = kind.dtype.numpy()
+        inner = "string" if element.kind == "O" else element.name
+        return ValueInfo(value.name or "", "(".join([*names, inner]) + ")" * len(names), ())
+
+    @property
+    def is_tensor(self) -> bool:
+        return "(" not in self.dtype
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
@@ -186,7 +206,7 @@ def _check(manifest: Manifest) -> None:
         if manifest.files[weight.file].size != dtype(weight.dtype).itemsize * int(np.prod(weight.shape)):
             raise ValueError(f"the file of weight '{name}' has another size than its shape")
     for value in (*manifest.inputs, *manifest.outputs):
-        dtype(value.dtype)
+        dtype(value.dtype.rpartition("(")[2].rstrip(")"))
 
 
 @cache

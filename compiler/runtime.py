@@ -98,6 +98,7 @@ class Feeds:
         self._inputs = {i.name: i for i in inputs}
         names = sorted({d for i in inputs for d in i.shape if isinstance(d, str) and d != "?"})
         self._sizes = [-1] * len(names)
+        self._lists = {i.name: i.dtype.startswith("optional") for i in inputs if not i.is_tensor}
         self._plan = [
             (
                 i.name,
@@ -107,6 +108,7 @@ class Feeds:
                 tuple((axis, names.index(d)) for axis, d in enumerate(i.shape) if isinstance(d, str) and d != "?"),
             )
             for i in inputs
+            if i.is_tensor
         ]
 
     def __call__(self, feeds: Mapping[str, Array]) -> None:
@@ -115,8 +117,11 @@ class Feeds:
             self._explain(feeds)
 
     def _fit(self, feeds: Mapping[str, Array]) -> bool:
-        if len(feeds) != len(self._plan):
+        if len(feeds) != len(self._plan) + len(self._lists):
             return False
+        for name, optional in self._lists.items():
+            if name not in feeds or not (isinstance(feeds[name], list) or optional):
+                return False
         sizes = self._sizes.copy()
         for name, dtype, rank, fixed, symbolic in self._plan:
             feed = feeds.get(name)
@@ -149,6 +154,10 @@ class Feeds:
 
     def _explain_one(self, feed: Any, wanted: ValueInfo, bound: dict[str, tuple[int, str]]) -> None:
         name, place = wanted.name, f"input {wanted}"
+        if not wanted.is_tensor:
+            if not isinstance(feed, list) and not wanted.dtype.startswith("optional"):
+                raise UserError(f"'{name}' is of type {type(feed).__name__}, expected a list of arrays", place=place)
+            return
         dtype = wanted.dtype if wanted.dtype != "string" else "object"
         if not isinstance(feed, np.ndarray):
             kind = type(feed).__name__

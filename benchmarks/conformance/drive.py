@@ -23,8 +23,9 @@ Prepared = tuple[Callable[[Sequence[Any]], Sequence[Any]], str]
 
 
 def engines(program: Program) -> set[str]:
-    """The engines that run a bundle: its target's, which runs all of it."""
-    return {program.manifest.target_name}
+    """The targets that run parts of a bundle."""
+    parts = program.manifest.program.get("parts", [{"target": program.manifest.target}])
+    return {str(part["target"]).partition("{")[0] for part in parts} or {program.manifest.target_name}
 
 
 def result(case: Case, engine: str) -> str:
