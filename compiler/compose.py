@@ -86,7 +86,7 @@ class _Composition:
         everywhere = [n for graph in ir.all_graphs(self.model.graph) for n in graph if not regions.is_constant(n)]
         given = [(n, self.refused.get((0, n.name or "")) or first.refusal(n)) for n in everywhere if not _drivable(n, opset)]
         found = [(ir.node_id(n), why) for n, why in given if why]
-        hint = "without --no-fallback it runs in another engine, inside the bundle" if first.fallbacks else ""
+        hint = "without --no-fallback what is refused runs in another engine, inside the bundle" if first.fallbacks else ""
         place = f"node {ir.node_id(node)}" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
         lines = elsewhere.refusals(found) if len(found) > 1 else []
         return UserError(f"{node.op_type} cannot be compiled: {reasons[0]}", place=place, lines=lines, hint=hint)

@@ -71,10 +71,14 @@ def _install(site: Path, targets: dict[str, str]) -> None:
     (info / "entry_points.txt").write_text("".join(["[optc.targets]\n", *(f"{k} = {v}\n" for k, v in targets.items())]))
 
 
-def optc(folder: Path, command: str, site: str = "site") -> subprocess.CompletedProcess[str]:
+def _environment(folder: Path, site: str) -> dict[str, str]:
     path = [str(folder / site), str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "OPTC_CACHE": str(folder / "cache")}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "OPTC_CACHE": str(folder / "cache")}
+
+
+def optc(folder: Path, command: str, site: str = "site") -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-m", "optc.compiler.cli", *shlex.split(command)]
+    environment = _environment(folder, site)
     return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -258,6 +262,18 @@ def test_products_that_follow_one_another_are_one_program_for_every_size(folder:
         np.testing.assert_array_equal(load(proto).run({"x": x})["y"], Reference(proto).run({"x": x})["y"])
 
 
+def test_a_bundle_is_loaded_without_a_compiler(folder: Path) -> None:
+    onnx.save(model(CHAIN, w=np.ones((16, 16, 3, 3), np.int8)), folder / "ones.onnx")
+    assert optc(folder, "compile ones.onnx -o ones.optc --target npu").returncode == 0
+    script = (
+        "import optc, sys; optc.load('ones.optc'); print(*sorted({'tvm', 'onnx', 'onnx_ir', 'onnxruntime'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=_environment(folder, "site"), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
 def test_outputs_that_nothing_computes_are_the_callers_own() -> None:
     proto = model(
         "(uint8[N, 16] x) => (int32[N, 16] y, uint8[N, 16] x, int8[16, 16] w) {y = MatMulInteger (x, w)}",
@@ -271,10 +287,13 @@ def test_outputs_that_nothing_computes_are_the_callers_own() -> None:
     assert (x == 1).all()
 
 
-def test_an_input_of_other_channels_is_the_users_error() -> None:
+def test_an_input_of_another_shape_is_the_users_error() -> None:
     engine = load(model("(uint8[N, K] x) => (int32[N, 16] y) {y = MatMulInteger (x, w)}", w=np.eye(16, dtype=np.int8)))
-    with pytest.raises(UserError, match=r"'x' has shape \[2, 24\], expected 16 channels"):
+    with pytest.raises(UserError, match=r"'x' has shape \[2, 24\], expected \[\.\.\., 16\]"):
         engine.run({"x": np.ones((2, 24), np.uint8)})
+    engine = load(model(CHAIN, w=np.ones((16, 16, 3, 3), np.int8)))
+    with pytest.raises(UserError, match=r"'x' has shape \[2, 16\], expected \[batch, 16, rows, columns\]"):
+        engine.run({"x": np.ones((2, 16), np.uint8)})
 
 
 def test_what_runs_on_the_processor_is_compiled_as_if_it_were_alone(folder: Path, fashion_cnn: Path) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from optc.compiler import ir
 from optc.compiler.numerics import Array
 from optc.compiler.target import Artifact
-from optc_npu.product import TILE, Product
+from optc_npu.product import Product
+from optc_npu.simulator import TILE
 
 
 def assemble(model: ir.Model) -> Artifact:
@@ -53,7 +54,8 @@ def assemble(model: ir.Model) -> Artifact:
         weights.update({f"{len(layers) - 1}.{name}": array for name, array in arrays.items() if array is not None})
     given = {_name(v): array for v in model.graph.outputs if (array := ir.const(v)) is not None}
     program = {"layers": layers, "outputs": [_name(v) for v in model.graph.outputs], "constants": sorted(given)}
-    return Artifact(weights={**weights, **given}, program=program)
+    weights.update({f"constant.{name}": array for name, array in given.items()})
+    return Artifact(weights=weights, program=program)
 
 
 def tiles(weights: Array) -> Array:

@@ -11,8 +11,7 @@ import numpy as np
 
 from optc.compiler import ir
 from optc.compiler.numerics import Array
-
-TILE = 16
+from optc_npu.simulator import TILE
 
 _INTEGER = ("input", "weights", "zero point", "zero point of its weights")
 _LINEAR = ("input", "scale", "zero point", "weights", "scale of its weights", "zero point of its weights")

@@ -20,7 +20,7 @@ class Simulator:
         self._layers, self._outputs = list(program["layers"]), list(program["outputs"])
         names = ("weights", "zeros", "bias", "scales")
         self._weights = [{n: weights[k] for n in names if (k := f"{i}.{n}") in weights} for i in range(len(self._layers))]
-        self._constants = {name: weights[name] for name in program["constants"]}
+        self._constants = {name: weights[f"constant.{name}"] for name in program["constants"]}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs, for any size of batch and image."""
@@ -34,8 +34,9 @@ class Simulator:
 def _layer(layer: Mapping[str, Any], weights: Mapping[str, Array], x: Array) -> Array:
     """One layer on all of x. A matrix product sees its rows as images of one pixel."""
     inputs, outputs = layer["channels"]
-    if x.shape[1 if layer["image"] else -1] != inputs:
-        raise UserError(f"'{layer['input']}' has shape {list(x.shape)}, expected {inputs} channels")
+    if (layer["image"] and x.ndim != 4) or x.shape[1 if layer["image"] else -1] != inputs:
+        wanted = f"[batch, {inputs}, rows, columns]" if layer["image"] else f"[..., {inputs}]"
+        raise UserError(f"'{layer['input']}' has shape {list(x.shape)}, expected {wanted}")
     pixels = x.transpose(0, 2, 3, 1) if layer["image"] else x.reshape(-1, 1, 1, inputs)
     top, left, bottom, right = layer["pads"]
     edges = ((0, 0), (top, bottom), (left, right), (0, 0))
