@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optc.compiler import ir, ops
+from optc.targets.tvm.lower.bind import bind
 from optc.targets.tvm.lower.fallback import convert, known
-from optc.targets.tvm.lower.lowering import Lowered, Lowering, bind
+from optc.targets.tvm.lower.lowering import Lowered, Lowering
 from optc.targets.tvm.lower.table import TABLE
 
 if TYPE_CHECKING:

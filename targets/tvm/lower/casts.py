@@ -10,7 +10,8 @@ from tvm import tirx
 from optc.compiler import ir
 from optc.targets.tvm.lower import types
 from optc.targets.tvm.lower.elementwise import elementwise
-from optc.targets.tvm.lower.lowering import Lowering, Operand, dtype_of
+from optc.targets.tvm.lower.lowering import Lowering, Operand
+from optc.targets.tvm.lower.refusal import dtype_of
 
 
 def cast(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

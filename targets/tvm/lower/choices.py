@@ -10,9 +10,10 @@ from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower.loops import wide
-from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule, dtype_of
+from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
 from optc.targets.tvm.lower.movement import axis_of, product
 from optc.targets.tvm.lower.reduce import extreme
+from optc.targets.tvm.lower.refusal import dtype_of
 from optc.targets.tvm.lower.scatter import wrapped
 
 

@@ -23,6 +23,7 @@ from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, types
+from optc.targets.tvm.lower.refusal import LaterError, RefusedError, dtype_of, unusable
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -30,19 +31,6 @@ if TYPE_CHECKING:
 Operand = Any  # relax.Var | np.ndarray; Relax is untyped
 Dim = Any  # int | tirx.PrimExpr
 Rule = Callable[["Lowering", ir.Node, Sequence[Operand]], Any]
-
-
-class RefusedError(UserError):
-    """A node that cannot be lowered, and why."""
-
-    def __init__(self, node: ir.Node, reason: str) -> None:
-        hint = "--target onnxruntime runs the model without native code"
-        super().__init__(f"{node.op_type} cannot be compiled: {reason}", place=f"node {ir.node_id(node)}", hint=hint)
-        self.reason = reason
-
-
-class _LaterError(Exception):
-    """A node that reads what a refused node would make: there is nothing to say of it yet."""
 
 
 @dataclass
@@ -160,12 +148,12 @@ class Lowering:
         """Lower a node; one that is refused is noted, and what it would make is taken as given, to find all such at once."""
         try:
             if any(value in self._missing for value in node.inputs):
-                raise _LaterError
+                raise LaterError
             for value in node.inputs:
                 if value in self._unusable:
                     raise self.fail(node, self._unusable[value])
             self._node(node)
-        except (RefusedError, _LaterError) as error:
+        except (RefusedError, LaterError) as error:
             if isinstance(error, RefusedError):
                 self._refused[node.name or ""] = error.reason
             for value in node.outputs:
@@ -407,49 +395,3 @@ class Lowering:
         """
         view = self._view(var, self.shape(var))
         return self._alias(self.builder.match_cast(view, relax.TensorType(list(shape), self.dtype(var))), view)
-
-
-def bind(module: tvm.IRModule, computed: Sequence[tuple[Any, Any]]) -> tvm.IRModule:
-    """The module with a `main` that computes the dimensions and calls what was `main`."""
-    if not computed:
-        return module
-    old = module["main"]
-    count = int(old.attrs["num_input"])
-    inner = tvm.ir.GlobalVar("body")
-    ty = _erased(old.ret_ty)
-    params = [*old.params[: count - 1], *old.params[count:]]
-    shape = relax.ShapeExpr([expr for expr, _ in computed])
-    relax.expr._update_type(inner, relax.FuncType([p.ty for p in old.params], ty))
-    call = relax.Call(inner, [*old.params[: count - 1], shape, *old.params[count:]], ty_args=[])
-    result = relax.Var("result", ty)
-    block = relax.BindingBlock([relax.VarBinding(result, call)])
-    main = relax.Function(params, relax.SeqExpr([block], result), ty, old.is_pure, old.attrs).with_attr("num_input", count - 1)
-    body = relax.utils.copy_with_new_vars(relax.Function(old.params, old.body, ty, old.is_pure, old.attrs))
-    functions = dict(module.functions)
-    functions[module.get_global_var("main")] = main
-    functions[inner] = body.without_attr("global_symbol") if "global_symbol" in body.attrs else body
-    return tvm.IRModule(functions, attrs=module.attrs)
-
-
-def _erased(ty: Any) -> Any:
-    """A result type that names no dimension: those that are computed are unknown outside."""
-    if isinstance(ty, relax.TupleType):
-        return relax.TupleType([_erased(field) for field in ty.fields])
-    return relax.TensorType(dtype=str(ty.dtype), ndim=ty.ndim)
-
-
-def unusable(value: ir.Value) -> str:
-    """Why native code can neither take nor give a value; empty where it can."""
-    if value.type is not None and not isinstance(value.type, ir.TensorType):
-        return f"'{value.name}' is no tensor"
-    if value.dtype is None:
-        return f"'{value.name}' has no element type"
-    if value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX"):
-        return f"'{value.name}' is {value.dtype.name.lower()}"
-    return f"the rank of '{value.name}' is known only at run time" if value.shape is None else ""
-
-
-def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:
-    if dtype in (None, ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
-        raise UserError(f"'{name}' has no numeric element type")
-    return str(dtype.numpy())

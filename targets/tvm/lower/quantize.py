@@ -13,9 +13,10 @@ from optc.compiler import ir
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import types
 from optc.targets.tvm.lower.elementwise import elementwise
-from optc.targets.tvm.lower.lowering import Lowering, Operand, dtype_of, is_constant
+from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import axis_of
 from optc.targets.tvm.lower.reduce import reduce
+from optc.targets.tvm.lower.refusal import dtype_of
 
 
 def given(inputs: Sequence[Operand], index: int) -> Operand:

@@ -1,0 +1,36 @@
+"""What native code does not take: nodes, and the values that it can neither read nor write."""
+
+from __future__ import annotations
+
+from optc.compiler import ir
+from optc.compiler.diagnostics import UserError
+
+
+class RefusedError(UserError):
+    """A node that cannot be lowered, and why."""
+
+    def __init__(self, node: ir.Node, reason: str) -> None:
+        hint = "--target onnxruntime runs the model without native code"
+        super().__init__(f"{node.op_type} cannot be compiled: {reason}", place=f"node {ir.node_id(node)}", hint=hint)
+        self.reason = reason
+
+
+class LaterError(Exception):
+    """A node that reads what a refused node would make: there is nothing to say of it yet."""
+
+
+def unusable(value: ir.Value) -> str:
+    """Why native code can neither take nor give a value; empty where it can."""
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return f"'{value.name}' is no tensor"
+    if value.dtype is None:
+        return f"'{value.name}' has no element type"
+    if value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX"):
+        return f"'{value.name}' is {value.dtype.name.lower()}"
+    return f"the rank of '{value.name}' is known only at run time" if value.shape is None else ""
+
+
+def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:
+    if dtype in (None, ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+        raise UserError(f"'{name}' has no numeric element type")
+    return str(dtype.numpy())
