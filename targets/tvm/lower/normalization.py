@@ -9,6 +9,7 @@ import numpy as np
 from tvm import te, tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise, read
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import axis_of
@@ -113,6 +114,7 @@ def instance_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operan
 
 
 def lp_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Divided by its norm; zeros where that is zero."""
     axis = axis_of(ctx, node, inputs[0], -1)
     norm = reduce(ctx, inputs[0], [axis], "l1" if ir.attribute(node, "p", 2) == 1 else "l2")
-    return elementwise(ctx, "lp_norm", lambda x, n: x / n, inputs[0], norm)
+    return elementwise(ctx, "lp_norm", lambda x, n: tirx.Select(n == fn.number(0, n), n, x / n), inputs[0], norm)

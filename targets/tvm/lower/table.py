@@ -9,7 +9,7 @@ from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
-from optc.targets.tvm.lower import products, quantize, reduce, resize, windows
+from optc.targets.tvm.lower import pooling, products, quantize, reduce, resize, windows
 from optc.targets.tvm.lower.lowering import Rule
 
 _STANDARD: dict[str, Rule] = {
@@ -60,6 +60,7 @@ _STANDARD: dict[str, Rule] = {
     "Gelu": e.gelu,
     "Gemm": products.gemm,
     "GlobalAveragePool": reduce.global_pool("mean"),
+    "GlobalLpPool": pooling.global_lp_pool,
     "GlobalMaxPool": reduce.global_pool("max"),
     "Greater": e.simple(lambda a, b: a > b),
     "GreaterOrEqual": e.simple(lambda a, b: a >= b),
@@ -76,9 +77,11 @@ _STANDARD: dict[str, Rule] = {
     "Log": e.simple(tirx.log),
     "LogSoftmax": reduce.softmax,
     "LpNormalization": n.lp_normalization,
+    "LpPool": pooling.lp_pool,
     "MatMul": products.matmul,
     "Max": e.folded(fn.maximum),
     "MaxPool": windows.max_pool,
+    "MaxUnpool": pooling.max_unpool,
     "Mean": e.mean,
     "Min": e.folded(fn.minimum),
     "Mish": e.simple(fn.mish),
