@@ -114,10 +114,7 @@ def instance_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operan
 
 
 def lp_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Divided by its norm; zeros where that is zero."""
     axis = axis_of(ctx, node, inputs[0], -1)
     norm = reduce(ctx, inputs[0], [axis], "l1" if ir.attribute(node, "p", 2) == 1 else "l2")
-
-    def element(x: Any, n: Any) -> Any:
-        return tirx.Select(n == fn.number(0, n), fn.number(0, x), x / n)  # zeros stay zeros
-
-    return elementwise(ctx, "lp_norm", element, inputs[0], norm)
+    return elementwise(ctx, "lp_norm", lambda x, n: tirx.Select(n == fn.number(0, n), n, x / n), inputs[0], norm)

@@ -13,7 +13,7 @@ from optc.targets.tvm import compute
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import permute
-from optc.targets.tvm.lower.windows import call
+from optc.targets.tvm.lower.packed import call
 
 
 def matmul(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -1,4 +1,8 @@
-"""Convolution and pooling. The kernels read NHWC; the standard NCHW operators are put between transposes."""
+"""Two-dimensional convolution and pooling, by kernels that read NHWC; the standard NCHW operators are put between transposes.
+
+What these kernels do not know (other ranks and types, weights computed at run time, padding by sizes known only at run time)
+is lowered by `convolution` and `pooling`.
+"""
 
 from __future__ import annotations
 
@@ -6,142 +10,97 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tvm import relax, te, tirx
+from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm import compute
+from optc.targets.tvm.lower import convolution, pooling
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import permute
+from optc.targets.tvm.lower.packed import call, convolve
+from optc.targets.tvm.lower.sliding import Window, window_of
 
-_FUSABLE = 4  # FuseOps' kOutEWiseFusable: elementwise operators on the result join the kernel as its epilogue
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, spatial: Sequence[Dim] = ()) -> Any:
-    """The kernel on x, whose height and width are `spatial`."""
-    weights = [ctx.weight(w) for w in kernel.weights]
-    sizes = [] if kernel.extents is None else [ctx.opaque(e) for e in kernel.extents(spatial)]
-    known = {} if all(isinstance(e, int) for e in sizes) else {"extents": sizes}
-    result = ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE, **known)
-    if kernel.weights:
-        ctx.count(result, kernel.weights[0].size // ctx.shape(result)[-1])
-    return result
+def _plain(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], spatial: Sequence[Dim]) -> dict[str, Any] | None:
+    """The window as the packed kernels take it; None where they do not know the node."""
+    if not all(x is None or is_constant(x) for x in inputs[1:]) or ctx.dtype(inputs[0]) != "float32":
+        return None
+    return _settings(window_of(ctx, node, spatial, inputs[1].shape[2:]))
 
 
-def _attributes(ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: Sequence[int]) -> dict[str, Any]:
-    """strides, dilations and pads (begins, then ends), with auto_pad resolved."""
-    rank = len(kernel)
-    strides = [int(s) for s in ir.attribute(node, "strides", [1] * rank)]
-    dilations = [int(d) for d in ir.attribute(node, "dilations", [1] * rank)]
-    pads = [int(p) for p in ir.attribute(node, "pads", [0] * 2 * rank)]
-    auto = ir.attribute(node, "auto_pad", "NOTSET")
-    if auto == "VALID":
-        pads = [0] * 2 * rank
-    elif auto in ("SAME_UPPER", "SAME_LOWER"):
-        total = []
-        for extent, k, s, d in zip(spatial, kernel, strides, dilations, strict=True):
-            if not isinstance(extent, int) and s != 1:
-                raise ctx.fail(node, f"auto_pad={auto} with a stride pads by a size that is known only at run time")
-            whole = extent if isinstance(extent, int) else s
-            total.append(max((-(-whole // s) - 1) * s + (k - 1) * d + 1 - whole, 0) if isinstance(extent, int) else (k - 1) * d)
-        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = small + large if auto == "SAME_UPPER" else large + small
-    return {"strides": strides, "dilations": dilations, "pads": pads}
+def _settings(window: Window) -> dict[str, Any] | None:
+    pads = [*window.before, *window.after]
+    if not all(isinstance(p, int) and p >= 0 for p in pads):
+        return None
+    return {"strides": list(window.strides), "dilations": list(window.dilations), "pads": pads}
 
 
 def conv(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """NCHW (or NCW, NCDHW). Weights that are not constant, and types other than float32, take TVM's unscheduled kernels."""
-    x, weight = inputs[0], inputs[1]
-    rank = len(ctx.shape(x))
-    if rank not in (3, 4) or not is_constant(weight) or ctx.dtype(x) != "float32":
-        return _unscheduled(ctx, node, inputs)
-    if rank == 4:
-        return permute(ctx, conv_nhwc(ctx, node, [permute(ctx, x, _LAST), *inputs[1:]]), _FIRST)
-    n, c, w = ctx.shape(x)
-    lines = ctx.reshape(permute(ctx, x, (0, 2, 1)), [n, 1, w, c])
-    found = _attributes(ctx, node, [w], weight.shape[2:])
+    own, weight = ctx.shape(inputs[0]), inputs[1]
+    found = _plain(ctx, node, inputs, own[2:]) if len(own) in (3, 4) else None
+    if found is None:
+        return convolution.conv(ctx, node, inputs)
+    if len(own) == 4:
+        return permute(ctx, conv_nhwc(ctx, node, [permute(ctx, inputs[0], _LAST), *inputs[1:]]), _FIRST)
+    n, c, w = own
+    lines = ctx.reshape(permute(ctx, inputs[0], (0, 2, 1)), [n, 1, w, c])
     wide = {"strides": [1, *found["strides"]], "dilations": [1, *found["dilations"]]}
     wide["pads"] = [0, found["pads"][0], 0, found["pads"][1]]
-    result = _kernel(ctx, node, lines, weight[:, :, None], _bias(ctx, node, inputs), wide, "NHWC")
+    result = convolve(ctx, lines, weight[:, :, None], _bias(inputs), _group(node), wide)
     n, _, w, c = ctx.shape(result)
     return permute(ctx, ctx.reshape(result, [n, w, c]), (0, 2, 1))
 
 
 def conv_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """NHWC to NHWC; the weights stay OIHW, as in the source."""
-    x, weight = inputs[0], inputs[1]
-    window = _attributes(ctx, node, ctx.shape(x)[1:3], weight.shape[2:])
-    return _kernel(ctx, node, x, weight, _bias(ctx, node, inputs), window, "NHWC")
+    window = _plain(ctx, node, inputs, ctx.shape(inputs[0])[1:3])
+    if window is None:
+        return permute(ctx, convolution.conv(ctx, node, [permute(ctx, inputs[0], _FIRST), *inputs[1:]]), _LAST)
+    return convolve(ctx, inputs[0], inputs[1], _bias(inputs), _group(node), window)
 
 
 def conv_from_image(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """NCHW of few channels to NHWC."""
-    x, weight = inputs[0], inputs[1]
-    window = _attributes(ctx, node, ctx.shape(x)[2:], weight.shape[2:])
-    return _kernel(ctx, node, x, weight, _bias(ctx, node, inputs), window, "NCHW")
+    window = _plain(ctx, node, inputs, ctx.shape(inputs[0])[2:])
+    if window is None:
+        return permute(ctx, convolution.conv(ctx, node, inputs), _LAST)
+    return convolve(ctx, inputs[0], inputs[1], _bias(inputs), _group(node), window, "NCHW")
 
 
-def _bias(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> ir.Array | None:
-    bias = inputs[2] if len(inputs) > 2 else None
-    if bias is not None and not is_constant(bias):
-        raise ctx.fail(node, "its bias is computed at run time")
-    return bias
+def _bias(inputs: Sequence[Operand]) -> ir.Array | None:
+    return inputs[2] if len(inputs) > 2 else None
 
 
-def _kernel(
-    ctx: Lowering, node: ir.Node, x: Any, weight: ir.Array, bias: ir.Array | None, window: dict[str, Any], layout: str
-) -> Any:
-    kernel = compute.conv2d(
-        ctx.machine, ctx.shape(x), weight, bias, group=int(ir.attribute(node, "group", 1)), layout=layout, **window
-    )
-    own = ctx.shape(x)
-    return call(ctx, "conv2d", kernel, ctx.tensor(x), own[1:3] if layout == "NHWC" else own[2:])
-
-
-def _unscheduled(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    x, weight = ctx.tensor(inputs[0]), ctx.tensor(inputs[1])
-    spatial = ctx.shape(x)[2:]
-    kernel = [d if isinstance(d, int) else 0 for d in ctx.shape(weight)[2:]]
-    window = _attributes(ctx, node, spatial, kernel)
-    operator = {1: relax.op.nn.conv1d, 2: relax.op.nn.conv2d, 3: relax.op.nn.conv3d}.get(len(spatial))
-    if operator is None:
-        raise ctx.fail(node, f"a convolution over {len(spatial)} spatial dimensions")
-    ctx.notes.append(f"compiled with TVM's own kernel, not a scheduled one: node {ir.node_id(node)}")
-    y = ctx.emit(
-        operator(
-            x,
-            weight,
-            strides=window["strides"],
-            padding=window["pads"],
-            dilation=window["dilations"],
-            groups=int(ir.attribute(node, "group", 1)),
-        )
-    )
-    if len(inputs) > 2 and inputs[2] is not None:
-        y = ctx.emit(relax.op.add(y, ctx.reshape(inputs[2], [1, ctx.shape(inputs[2])[0], *[1] * len(spatial)])))
-    return y
+def _group(node: ir.Node) -> int:
+    return int(ir.attribute(node, "group", 1))
 
 
 def conv_transpose(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    x, weight = inputs[0], inputs[1]
-    if len(ctx.shape(x)) != 4 or not is_constant(weight) or ctx.dtype(x) != "float32":
-        raise ctx.fail(node, "only two spatial dimensions, constant weights and float32 are known")
-    return permute(ctx, conv_transpose_nhwc(ctx, node, [permute(ctx, x, _LAST), *inputs[1:]]), _FIRST)
+    if len(ctx.shape(inputs[0])) != 4 or not all(x is None or is_constant(x) for x in inputs[1:]):
+        return convolution.conv_transpose(ctx, node, inputs)
+    return permute(ctx, conv_transpose_nhwc(ctx, node, [permute(ctx, inputs[0], _LAST), *inputs[1:]]), _FIRST)
 
 
 def conv_transpose_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """The weight is [I, O / group, KH, KW]. Where windows do not overlap it is a matrix product; else a convolution of the
     input with zeros between its pixels and the kernel turned round."""
-    x, weight, bias = inputs[0], inputs[1], _bias(ctx, node, inputs)
+    x, weight, bias = inputs[0], inputs[1], _bias(inputs)
     n, h, w, c = ctx.shape(x)
-    group = int(ir.attribute(node, "group", 1))
-    kernel = list(weight.shape[2:])
+    group, kernel = _group(node), list(weight.shape[2:])
     strides = [int(s) for s in ir.attribute(node, "strides", [1, 1])]
     dilations = [int(d) for d in ir.attribute(node, "dilations", [1, 1])]
     extra = [int(p) for p in ir.attribute(node, "output_padding", [0, 0])]
-    pads = _transposed_pads(ctx, node, (h, w), kernel, strides, dilations, extra)
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    begins, ends = convolution.transposed_pads(node, (h, w), reach, strides, extra)
+    known = all(isinstance(p, int) for p in (*begins, *ends))
+    around = [r - p for r, p in zip(reach, begins, strict=True)]
+    around += [r - p + e for r, p, e in zip(reach, ends, extra, strict=True)]
+    if not known or min(around) < 0 or ctx.dtype(x) != "float32":
+        return permute(ctx, convolution.conv_transpose(ctx, node, [permute(ctx, x, _FIRST), *inputs[1:]]), _LAST)
     outputs = weight.shape[1] * group
-    if kernel == strides and group == 1 and not any(pads) and not any(extra) and dilations == [1, 1]:
+    if kernel == strides and group == 1 and not any((*begins, *ends, *extra)) and dilations == [1, 1]:
         kh, kw = kernel
         matrix = np.ascontiguousarray(weight.transpose(0, 2, 3, 1).reshape(c, kh * kw * outputs))
         y = call(
@@ -153,44 +112,8 @@ def conv_transpose_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand])
         y = permute(ctx, ctx.reshape(y, [n, h, w, kh, kw, outputs]), (0, 1, 3, 2, 4, 5))
         return ctx.reshape(y, [n, ctx.opaque(h * kh), ctx.opaque(w * kw), outputs])
     spread = _spread(ctx, x, strides) if strides != [1, 1] else ctx.tensor(x)
-    turned = weight.reshape(group, c // group, weight.shape[1], *kernel)[..., ::-1, ::-1].transpose(0, 2, 1, 3, 4)
-    turned = np.ascontiguousarray(turned.reshape(outputs, c // group, *kernel))
-    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
-    around = [r - p for r, p in zip(reach, pads[:2], strict=True)] + [
-        r - p + e for r, p, e in zip(reach, pads[2:], extra, strict=True)
-    ]
-    if min(around) < 0:
-        raise ctx.fail(node, "it pads by more than its kernel reaches")
-    window = {"strides": [1, 1], "dilations": dilations, "pads": around}
-    return _kernel(ctx, node, spread, turned, bias, window, "NHWC")
-
-
-def _transposed_pads(
-    ctx: Lowering,
-    node: ir.Node,
-    spatial: Sequence[Dim],
-    kernel: list[int],
-    strides: list[int],
-    dilations: list[int],
-    extra: list[int],
-) -> list[int]:
-    pads = [int(p) for p in ir.attribute(node, "pads", [0, 0, 0, 0])]
-    auto = ir.attribute(node, "auto_pad", "NOTSET")
-    wanted = ir.attribute(node, "output_shape")
-    if wanted is None and auto in ("NOTSET", "VALID"):
-        return pads
-    total = []
-    for i, (extent, k, s, d) in enumerate(zip(spatial, kernel, strides, dilations, strict=True)):
-        if wanted is None:
-            total.append((k - 1) * d + 1 - s + extra[i])
-        elif isinstance(extent, int):
-            total.append(s * (extent - 1) + extra[i] + (k - 1) * d + 1 - int(wanted[i]))
-        else:
-            raise ctx.fail(node, "output_shape with a symbolic size")
-    if min(total) < 0:
-        raise ctx.fail(node, "its output_shape is larger than its windows reach")
-    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-    return large + small if auto == "SAME_LOWER" else small + large
+    turned = convolution.turned(ctx, weight, group)
+    return convolve(ctx, spread, turned, bias, group, {"strides": [1, 1], "dilations": dilations, "pads": around})
 
 
 def _spread(ctx: Lowering, x: Operand, strides: Sequence[int]) -> Any:
@@ -213,7 +136,10 @@ def _spread(ctx: Lowering, x: Operand, strides: Sequence[int]) -> Any:
 def _pool(average: bool, ctx: Lowering, node: ir.Node, x: Operand) -> Any:
     own = ctx.shape(x)
     kernel = [int(k) for k in ir.attribute(node, "kernel_shape")]
-    window = _attributes(ctx, node, own[1:3], kernel)
+    window = _settings(window_of(ctx, node, own[1:3], kernel))
+    if window is None or "float" not in ctx.dtype(x):
+        general = pooling.average_pool if average else pooling.max_pool
+        return permute(ctx, general(ctx, node, [permute(ctx, x, _FIRST)]), _LAST)
     ceil = bool(ir.attribute(node, "ceil_mode", 0))
     if average:
         kept = bool(ir.attribute(node, "count_include_pad", 0))
@@ -232,16 +158,13 @@ def average_pool_nhwc(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -
 
 
 def max_pool(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
-        raise ctx.fail(node, "the indices of its maxima are used")
-    return _between(ctx, node, inputs, average=False)
+    used = len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+    if len(ctx.shape(inputs[0])) != 4 or used:
+        return pooling.max_pool(ctx, node, inputs)
+    return permute(ctx, max_pool_nhwc(ctx, node, [permute(ctx, inputs[0], _LAST)]), _FIRST)
 
 
 def average_pool(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    return _between(ctx, node, inputs, average=True)
-
-
-def _between(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], *, average: bool) -> Any:
     if len(ctx.shape(inputs[0])) != 4:
-        raise ctx.fail(node, "only two spatial dimensions are known")
-    return permute(ctx, _pool(average, ctx, node, permute(ctx, inputs[0], _LAST)), _FIRST)
+        return pooling.average_pool(ctx, node, inputs)
+    return permute(ctx, average_pool_nhwc(ctx, node, [permute(ctx, inputs[0], _LAST)]), _FIRST)

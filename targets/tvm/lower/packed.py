@@ -1,0 +1,32 @@
+"""Calls of the kernels whose weights are packed when compiling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optc.compiler import ir
+from optc.targets.tvm import compute
+from optc.targets.tvm.lower.lowering import Dim, Lowering
+
+_FUSABLE = 4  # FuseOps' kOutEWiseFusable: elementwise operators on the result join the kernel as its epilogue
+
+
+def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, spatial: Sequence[Dim] = ()) -> Any:
+    """The kernel on x, whose height and width are `spatial`."""
+    weights = [ctx.weight(w) for w in kernel.weights]
+    sizes = [] if kernel.extents is None else [ctx.opaque(e) for e in kernel.extents(spatial)]
+    known = {} if all(isinstance(e, int) for e in sizes) else {"extents": sizes}
+    result = ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE, **known)
+    if kernel.weights:
+        ctx.count(result, kernel.weights[0].size // ctx.shape(result)[-1])
+    return result
+
+
+def convolve(
+    ctx: Lowering, x: Any, weight: ir.Array, bias: ir.Array | None, group: int, window: dict[str, Any], layout: str = "NHWC"
+) -> Any:
+    """A two-dimensional convolution with constant float32 weights [O, I / group, KH, KW]; its result is NHWC."""
+    kernel = compute.conv2d(ctx.machine, ctx.shape(x), weight, bias, group=group, layout=layout, **window)
+    own = ctx.shape(x)
+    return call(ctx, "conv2d", kernel, ctx.tensor(x), own[1:3] if layout == "NHWC" else own[2:])
