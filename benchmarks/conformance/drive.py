@@ -40,7 +40,7 @@ def result(case: Case, engine: str) -> str:
             if problem:
                 return f"failed: {problem}"
     except OptcError as error:
-        return f"failed: {_short(error.message)}"
+        return f"failed: {_short(' '.join([error.message, *error.lines[:1]]))}"
     except Exception as error:  # whatever an engine raises is this case's result
         where = traceback.extract_tb(error.__traceback__)[-1].name
         return f"failed: {type(error).__name__} in {where}: {_short(str(error))}"
@@ -51,7 +51,14 @@ def _compiled(case: Case, target: str) -> Prepared:
     import optc.backend
 
     prepared = optc.backend.prepare(case.model, target=target)
-    return prepared.run, "native" if engines(prepared.program) == {target} else "fallback"
+    return prepared.run, "native" if engines(prepared.program) == {target} else f"fallback: {_why(prepared.program)}"
+
+
+def _why(program: Program) -> str:
+    """The first node that runs elsewhere, by its operator, and the reason."""
+    part = next(part for part in program.manifest.program["parts"] if "why" in part)
+    name, reason = next(iter(part["why"].items()))
+    return _short(f"{name.rpartition('(')[2].rstrip(')')}: {reason}")
 
 
 def _itself(case: Case) -> Prepared:

@@ -90,10 +90,10 @@ class TvmEngine:
         ]  # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, dtype_named(dtype)) for name, dtype in program["inputs"]]
-        self._known: list[tuple[str, int]] = [(name, index) for name, index in program["known"]]
+        self._known: list[tuple[str, int]] = [(name, index) for name, index in program.get("known", ())]
         self._work: int = program["work"]
         self._outputs: list[str] = list(program["outputs"])
-        self._views = {name: dtype_named(dtype) for name, dtype in program["views"].items()}
+        self._views = {name: dtype_named(dtype) for name, dtype in program.get("views", {}).items()}
         self._configure = self._ffi.get_global_func("runtime.config_threadpool")
         self._total = max(1, threads)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # machines nobody uses; None stands for one to be made

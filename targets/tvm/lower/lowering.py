@@ -23,7 +23,7 @@ from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, types
-from optc.targets.tvm.lower.refusal import LaterError, RefusedError, dtype_of, unusable
+from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, unusable
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -153,8 +153,8 @@ class Lowering:
                 if value in self._unusable:
                     raise self.fail(node, self._unusable[value])
             self._node(node)
-        except (RefusedError, LaterError) as error:
-            if isinstance(error, RefusedError):
+        except (RefusedError, LaterError, ContradictionError) as error:
+            if not isinstance(error, LaterError):
                 self._refused[node.name or ""] = error.reason
             for value in node.outputs:
                 if unusable(value):
@@ -393,5 +393,9 @@ class Lowering:
         FuseOps does not see that a cast reads its operand, and would fuse what comes before it with what comes after it. A view
         is an operator that it sees and does not fuse.
         """
-        view = self._view(var, self.shape(var))
+        own = self.shape(var)
+        pairs = list(zip(own, shape, strict=False))
+        if len(own) != len(shape) or any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs):
+            raise ContradictionError(f"its shapes contradict each other: {own} and {list(shape)}")
+        view = self._view(var, own)
         return self._alias(self.builder.match_cast(view, relax.TensorType(list(shape), self.dtype(var))), view)

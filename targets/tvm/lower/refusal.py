@@ -15,6 +15,14 @@ class RefusedError(UserError):
         self.reason = reason
 
 
+class ContradictionError(Exception):
+    """Shapes that cannot be equal must be: no input makes the node valid (it may be in a branch that is never taken)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class LaterError(Exception):
     """A node that reads what a refused node would make: there is nothing to say of it yet."""
 

@@ -43,7 +43,7 @@ def window_of(ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: Sequ
     """The node's window over `spatial` extents, with auto_pad resolved."""
     rank = len(kernel)
     if rank != len(spatial):
-        raise ctx.fail(node, f"a window of {rank} axes over {len(spatial)} spatial dimensions", hint="check kernel_shape")
+        raise ctx.fail(node, f"a window of {rank} axes over {len(spatial)} spatial dimensions")
     strides = tuple(int(s) for s in ir.attribute(node, "strides", [1] * rank))
     dilations = tuple(int(d) for d in ir.attribute(node, "dilations", [1] * rank))
     pads: list[Dim] = [int(p) for p in ir.attribute(node, "pads", [0] * 2 * rank)]
