@@ -9,7 +9,7 @@ import onnx
 import onnx.shape_inference
 from onnx import GraphProto, ModelProto, TensorProto
 
-from optc.compiler import ir, ops, validate
+from optc.compiler import body_types, ir, ops, validate
 from optc.compiler.diagnostics import UserError, nearest
 
 ANONYMOUS = ("", "?")
@@ -104,6 +104,8 @@ def infer_types(proto: ModelProto, place: str) -> None:
                 raise
             del skeleton.graph.value_info[:]  # what an exporter noted of inner values may be stale; only its nodes count
             inferred = _infer(skeleton)
+        while body_types.fill(skeleton.graph, inferred.graph):  # one level of bodies in bodies at a time
+            inferred = _infer(skeleton)
     except FAILURES as error:
         raise UserError(
             "the operators, types and shapes of the model contradict each other", place=place, lines=_brief(str(error))
@@ -118,6 +120,9 @@ def _take_types(graph: onnx.GraphProto, inferred: onnx.GraphProto) -> None:
     """What was inferred of inner values, in bodies too."""
     del graph.value_info[:]
     graph.value_info.extend(inferred.value_info)
+    for mine, theirs in zip(graph.input, inferred.input, strict=True):
+        if not mine.type.WhichOneof("value"):
+            mine.type.CopyFrom(theirs.type)
     held = {node.name: node for node in inferred.node}
     for node in graph.node:
         if any(True for _ in validate.bodies(node)):
