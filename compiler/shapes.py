@@ -47,6 +47,10 @@ def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[T
         return _through_function(node, opsets)
     if ir.standard(node, "If"):
         return list(_if(node))
+    if ir.standard(node, "Loop", "Scan"):
+        found = list(_repeated(node))
+        if len(found) == len(node.outputs):
+            return found
     if any(True for _ in ir.bodies(node)):
         return [(v.dtype, v.shape) for v in node.outputs]
     held = ir.const_tensor(node.outputs[0]) if ir.standard(node, "Constant") else None
@@ -96,6 +100,31 @@ def _if(node: ir.Node) -> Iterator[Type]:
             continue
         columns = zip(*(s for s in shapes if s is not None), strict=True)
         yield results[0].dtype, ir.Shape(c[0] if all(d == c[0] for d in c) and _named(c[0]) else None for c in columns)
+
+
+def _repeated(node: ir.Node) -> Iterator[Type]:
+    """Of Loop and Scan: a state has the extents that it begins with where the body gives them back; gathered outputs have one
+    dimension more, the count."""
+    (body,) = ir.bodies(node)
+    loop = node.op_type == "Loop"
+    scanned = 0 if loop else int(ir.attribute(node, "num_scan_inputs"))
+    initial, results = node.inputs[2 if loop else 0 : len(node.inputs) - scanned], list(body.outputs)[1 if loop else 0 :]
+    for before, after in zip(initial, results, strict=False):
+        yield after.dtype, _same_extents(before.shape if before is not None else None, after.shape)
+    axes = ir.attribute(node, "scan_output_axes", (0,) * len(results))
+    for value, axis in zip(results[len(initial) :], axes, strict=False):
+        if value.shape is None:
+            yield value.dtype, None
+            continue
+        dims: list[int | None] = [d if isinstance(d, int) else None for d in value.shape]
+        dims.insert(axis if axis >= 0 else axis + len(dims) + 1, None)
+        yield value.dtype, ir.Shape(dims)
+
+
+def _same_extents(before: ir.Shape | None, after: ir.Shape | None) -> ir.Shape | None:
+    if before is None or after is None or len(before) != len(after):
+        return None
+    return ir.Shape(a if isinstance(a, int) and a == b else None for a, b in zip(before, after, strict=True))
 
 
 def _named(dim: int | ir.SymbolicDim) -> bool:
