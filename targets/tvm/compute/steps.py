@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 from tvm import te, tirx
@@ -83,31 +84,38 @@ class _Writer:
         return builder.get()
 
     def _chunk(self, first: Any, count: int) -> None:
-        """All steps of some rows."""
+        """All steps of some rows, as many as the longest of them has."""
         base = T.Bind(first)
         rows = [base + r for r in range(count)]
+        lengths = [self._length(row) for row in rows]
+        longest = T.Bind(reduce(tirx.max, lengths)) if "lens" in self.held else _int(self.steps)
         for row in rows:
             self._start(row)
-        with T.serial(0, _int(self.steps)) as step:
+        with T.serial(0, longest) as step:
             self.old = T.Bind(tirx.floormod(step, 2))
-            at = [self._row(row, step) for row in rows]
+            at = [self._row(row, length, step) for row, length in zip(rows, lengths, strict=True)]
             for number, phase in enumerate(self.layer.cell.phases):
                 self._phase(phase, self.held[f"r{number}"], at)
             if "y" in self.held:
-                for row in at:
-                    self._output(row)
-        for row in rows:
-            self._finish(row)
+                for each in at:
+                    self._output(each.index, each.time, partial(self._state, each))
+        if "y" in self.held and "lens" in self.held:
+            with T.serial(0, _int(self.steps) - longest) as step:
+                for row in rows:
+                    self._output(row, longest + step, lambda _: tirx.const(0, self.layer.dtype))
+        for row, length in zip(rows, lengths, strict=True):
+            self._finish(row, length, longest)
 
-    def _row(self, row: Any, step: Any) -> _Row:
+    def _length(self, row: Any) -> Any:
+        """The steps of a row."""
+        if "lens" not in self.held:
+            return _int(self.steps)
+        return T.Bind(tirx.min(tirx.max(self.held["lens"][row].astype("int64"), _int(0)), _int(self.steps)))
+
+    def _row(self, row: Any, length: Any, step: Any) -> _Row:
         """Backwards, a row starts from the end of its own sequence; the elements after it come last, where nothing happens."""
-        length, live = self._length(row), None
-        if "lens" in self.held:
-            length = T.Bind(length)
-            live = T.Bind(step < length)
-        back = length - 1 - step
-        if live is not None:
-            back = tirx.Select(live, back, step)
+        live = T.Bind(step < length) if "lens" in self.held else None
+        back = length - 1 - step if live is None else tirx.Select(live, length - 1 - step, step)
         if all(self.layer.reversed):
             time = back
         elif any(self.layer.reversed):
@@ -115,11 +123,6 @@ class _Writer:
         else:
             time = step
         return _Row(row, live, T.Bind(time))
-
-    def _length(self, row: Any) -> Any:
-        if "lens" not in self.held:
-            return _int(self.steps)
-        return tirx.min(tirx.max(self.held["lens"][row].astype("int64"), _int(0)), _int(self.steps))
 
     def _start(self, row: Any) -> None:
         """The initial states, or zeros."""
@@ -133,24 +136,25 @@ class _Writer:
     def _last(self, row: Any, j: Any) -> list[Any]:
         return [row, self.direction, j] if self.layer.batch_first else [self.direction, row, j]
 
-    def _finish(self, row: Any) -> None:
+    def _finish(self, row: Any, length: Any, steps: Any) -> None:
         """The last states; zeros, as in onnxruntime, for a sequence of no steps beside others."""
-        for name, slot in (("h", tirx.floormod(_int(self.steps), 2)), ("c", CELL)):
+        for name, slot in (("h", tirx.floormod(steps, 2)), ("c", CELL)):
             if name in self.held:
                 with T.serial(0, self.layer.hidden) as j:
                     value = self.held["work"][slot, self.direction, row, j]
                     if "lens" in self.held:
-                        value = tirx.Select(self._length(row) > 0, value, tirx.const(0, self.layer.dtype))
+                        value = tirx.Select(length > 0, value, tirx.const(0, self.layer.dtype))
                     T.buffer_store(self.held[name], value, self._last(row, j))
 
-    def _output(self, row: _Row) -> None:
+    def _state(self, row: _Row, j: Any) -> Any:
+        """h after this step; zero after the end of the row's sequence."""
+        value = self.held["work"][1 - self.old, self.direction, row.index, j]
+        return value if row.live is None else tirx.Select(row.live, value, tirx.const(0, self.layer.dtype))
+
+    def _output(self, row: Any, time: Any, value: Callable[[Any], Any]) -> None:
         d = self.direction
         with T.serial(0, self.layer.hidden) as j:
-            value = self.held["work"][1 - self.old, d, row.index, j]
-            if row.live is not None:
-                value = tirx.Select(row.live, value, tirx.const(0, self.layer.dtype))
-            place = [row.index, row.time, d, j] if self.layer.batch_first else [row.time, d, row.index, j]
-            T.buffer_store(self.held["y"], value, place)
+            T.buffer_store(self.held["y"], value(j), [row, time, d, j] if self.layer.batch_first else [time, d, row, j])
 
     def _phase(self, phase: Phase, weights: Any, rows: Sequence[_Row]) -> None:
         layer, gates = self.layer, len(phase.gates)
