@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 from tvm import te, tirx
@@ -63,57 +63,69 @@ class _Writer:
         self.old: Any = 0  # the slot of h of the last step
 
     def function(self, parallel: bool) -> Any:
-        whole = tirx.floordiv(_int(self.batch), self.rows)
-        chunks = whole + tirx.floormod(_int(self.batch), self.rows)
+        """Chunks of some tiles of rows; the rows that fill no tile are chunks of their own."""
+        tiles, whole = self.layer.tiles(), tirx.floordiv(_int(self.batch), self.rows)
+        shared = tirx.floordiv(whole + tiles - 1, tiles)
+        chunks = shared + tirx.floormod(_int(self.batch), self.rows)
         known = static(self.batch)
-        rows = self.held["x"].shape[0]
-        agree = tirx.EQ(_int(rows), _int(self.steps) * _int(self.batch))
+        agree = tirx.EQ(_int(self.held["x"].shape[0]), _int(self.steps) * _int(self.batch))
         with IRBuilder() as builder, T.Assert(agree, "the batch of the states or lengths is not the input's", "ValueError"):
             loop = T.parallel if parallel else T.serial
             with loop(0, chunks * len(self.layer.reversed)) as chunk:
                 self.direction = T.Bind(tirx.floordiv(chunk, chunks))
                 at = T.Bind(tirx.floormod(chunk, chunks))
+                count = tirx.min(_int(tiles), whole - at * tiles) if tiles > 1 else _int(1)
                 if self.rows == 1 or (known is not None and known % self.rows == 0):
-                    self._chunk(at * self.rows, self.rows)
+                    self._chunk(at * (tiles * self.rows), count, self.rows)
                 else:
-                    with T.If(at < whole):
+                    with T.If(at < shared):
                         with T.Then():
-                            self._chunk(at * self.rows, self.rows)
+                            self._chunk(at * (tiles * self.rows), count, self.rows)
                         with T.Else():
-                            self._chunk(whole * (self.rows - 1) + at, 1)
+                            self._chunk(whole * self.rows + at - shared, _int(1), 1)
         return builder.get()
 
-    def _chunk(self, first: Any, count: int) -> None:
-        """All steps of some rows, as many as the longest of them has."""
-        base = T.Bind(first)
-        rows = [base + r for r in range(count)]
-        lengths = [self._length(row) for row in rows]
-        longest = T.Bind(reduce(tirx.max, lengths)) if "lens" in self.held else _int(self.steps)
-        for row in rows:
-            self._start(row)
+    def _chunk(self, first: Any, tiles: Any, rows: int) -> None:
+        """All steps of some tiles of `rows` rows, as many as the longest of them has."""
+        base, count = T.Bind(first), T.Bind(tiles * rows)
+        with T.serial(0, count) as r:
+            self._start(base + r)
+        longest = self._longest(base, count)
         with T.serial(0, longest) as step:
             self.old = T.Bind(tirx.floormod(step, 2))
-            at = [self._row(row, length, step) for row, length in zip(rows, lengths, strict=True)]
             for number, phase in enumerate(self.layer.cell.phases):
-                self._phase(phase, self.held[f"r{number}"], at)
+                with T.serial(0, self.layer.blocks // self.layer.together(phase, rows)) as group, T.serial(0, tiles) as tile:
+                    at = [self._row(base + tile * rows + r, step) for r in range(rows)]
+                    self._phase(phase, self.held[f"r{number}"], at, group)
             if "y" in self.held:
-                for each in at:
-                    self._output(each.index, each.time, partial(self._state, each))
+                with T.serial(0, count) as r:
+                    row = self._row(base + r, step)
+                    self._output(row.index, row.time, partial(self._state, row))
         if "y" in self.held and "lens" in self.held:
-            with T.serial(0, _int(self.steps) - longest) as step:
-                for row in rows:
-                    self._output(row, longest + step, lambda _: tirx.const(0, self.layer.dtype))
-        for row, length in zip(rows, lengths, strict=True):
-            self._finish(row, length, longest)
+            with T.serial(0, _int(self.steps) - longest) as step, T.serial(0, count) as r:
+                self._output(base + r, longest + step, lambda _: tirx.const(0, self.layer.dtype))
+        with T.serial(0, count) as r:
+            self._finish(base + r, longest)
+
+    def _longest(self, base: Any, count: Any) -> Any:
+        """The steps of the longest of the rows."""
+        if "lens" not in self.held:
+            return _int(self.steps)
+        most = T.alloc_buffer((1,), "int64")
+        T.buffer_store(most, _int(0), [0])
+        with T.serial(0, count) as r:
+            T.buffer_store(most, tirx.max(most[0], self._length(base + r)), [0])
+        return T.Bind(most[0])
 
     def _length(self, row: Any) -> Any:
         """The steps of a row."""
         if "lens" not in self.held:
             return _int(self.steps)
-        return T.Bind(tirx.min(tirx.max(self.held["lens"][row].astype("int64"), _int(0)), _int(self.steps)))
+        return tirx.min(tirx.max(self.held["lens"][row].astype("int64"), _int(0)), _int(self.steps))
 
-    def _row(self, row: Any, length: Any, step: Any) -> _Row:
+    def _row(self, index: Any, step: Any) -> _Row:
         """Backwards, a row starts from the end of its own sequence; the elements after it come last, where nothing happens."""
+        row, length = T.Bind(index), T.Bind(self._length(index))
         live = T.Bind(step < length) if "lens" in self.held else None
         back = length - 1 - step if live is None else tirx.Select(live, length - 1 - step, step)
         if all(self.layer.reversed):
@@ -136,14 +148,14 @@ class _Writer:
     def _last(self, row: Any, j: Any) -> list[Any]:
         return [row, self.direction, j] if self.layer.batch_first else [self.direction, row, j]
 
-    def _finish(self, row: Any, length: Any, steps: Any) -> None:
+    def _finish(self, row: Any, steps: Any) -> None:
         """The last states; zeros, as in onnxruntime, for a sequence of no steps beside others."""
         for name, slot in (("h", tirx.floormod(steps, 2)), ("c", CELL)):
             if name in self.held:
                 with T.serial(0, self.layer.hidden) as j:
                     value = self.held["work"][slot, self.direction, row, j]
                     if "lens" in self.held:
-                        value = tirx.Select(length > 0, value, tirx.const(0, self.layer.dtype))
+                        value = tirx.Select(self._length(row) > 0, value, tirx.const(0, self.layer.dtype))
                     T.buffer_store(self.held[name], value, self._last(row, j))
 
     def _state(self, row: _Row, j: Any) -> Any:
@@ -156,28 +168,28 @@ class _Writer:
         with T.serial(0, self.layer.hidden) as j:
             T.buffer_store(self.held["y"], value(j), [row, time, d, j] if self.layer.batch_first else [time, d, row, j])
 
-    def _phase(self, phase: Phase, weights: Any, rows: Sequence[_Row]) -> None:
+    def _phase(self, phase: Phase, weights: Any, rows: Sequence[_Row], group: Any) -> None:
+        """A phase of some blocks of hidden units of a tile's rows."""
         layer, gates = self.layer, len(phase.gates)
         together = layer.together(phase, len(rows))
         source = self.old if phase.source == H else phase.source
-        with T.serial(0, layer.blocks // together) as group:
-            units = [[_Unit(self, row, group * together + b, gates) for b in range(together)] for row in rows]
-            for unit in (u for row_units in units for u in row_units):
-                for gate in range(gates):
-                    with unit.lanes():
-                        number = phase.gates[gate]
-                        unit.put(gate, unit.bias() if number in phase.apart else unit.x(number))
-            with T.serial(0, layer.hidden) as k:
-                for row, row_units in zip(rows, units, strict=True):
-                    for unit in row_units:
-                        for gate in range(gates):
-                            with unit.lanes() as v:
-                                state = self.held["work"][source, self.direction, row.index, k]
-                                weight = weights[self.direction, unit.block, k, gate, v]
-                                unit.put(gate, unit.gate(gate) + state * weight)
-            for unit in (u for row_units in units for u in row_units):
+        units = [[_Unit(self, row, group * together + b, gates) for b in range(together)] for row in rows]
+        for unit in (u for row_units in units for u in row_units):
+            for gate in range(gates):
                 with unit.lanes():
-                    phase.equations(unit)
+                    number = phase.gates[gate]
+                    unit.put(gate, unit.bias() if number in phase.apart else unit.x(number))
+        with T.serial(0, layer.hidden) as k:
+            for row, row_units in zip(rows, units, strict=True):
+                for unit in row_units:
+                    for gate in range(gates):
+                        with unit.lanes() as v:
+                            state = self.held["work"][source, self.direction, row.index, k]
+                            weight = weights[self.direction, unit.block, k, gate, v]
+                            unit.put(gate, unit.gate(gate) + state * weight)
+        for unit in (u for row_units in units for u in row_units):
+            with unit.lanes():
+                phase.equations(unit)
 
 
 class _Unit:
