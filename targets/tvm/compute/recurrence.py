@@ -15,6 +15,7 @@ from optc.targets.tvm.compute.tile import lanes_for
 from optc.targets.tvm.machine import Machine
 
 _ROWS = 4  # of a tile where the batch is known only at run time; what is left over runs row by row
+_TILES = 2  # more would share more, and leave less for other threads
 _LATENCY = 8  # independent multiply-adds that keep two units busy
 
 
@@ -27,6 +28,7 @@ class Recurrence:
     lanes: int
     dtype: str
     registers: int
+    cache: int  # bytes of the second level
     reversed: tuple[bool, ...]
     activations: tuple[tuple[Activation, ...], ...]
     clip: float | None
@@ -51,6 +53,11 @@ class Recurrence:
             return min(_ROWS, most)
         tiles = -(-max(known, 1) // most)
         return next((rows for rows in range(most, 1, -1) if known % rows == 0), max(1, known // tiles))
+
+    def tiles(self) -> int:
+        """Tiles of rows that share what is read of R: several where R does not stay in cache from step to step."""
+        size = self.hidden * self.blocks * self.lanes * self.cell.gates * (8 if self.dtype == "float64" else 4)
+        return _TILES if size > self.cache // 2 else 1
 
     def together(self, phase: Phase, rows: int) -> int:
         """Blocks of hidden units in a tile: enough sums to hide the latency of one, and a divisor of the blocks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tvm import te, tirx
@@ -62,52 +63,71 @@ class _Writer:
         self.old: Any = 0  # the slot of h of the last step
 
     def function(self, parallel: bool) -> Any:
-        whole = tirx.floordiv(_int(self.batch), self.rows)
-        chunks = whole + tirx.floormod(_int(self.batch), self.rows)
+        """Chunks of some tiles of rows; the rows that fill no tile are chunks of their own."""
+        tiles, whole = self.layer.tiles(), tirx.floordiv(_int(self.batch), self.rows)
+        shared = tirx.floordiv(whole + tiles - 1, tiles)
+        chunks = shared + tirx.floormod(_int(self.batch), self.rows)
         known = static(self.batch)
-        rows = self.held["x"].shape[0]
-        agree = tirx.EQ(_int(rows), _int(self.steps) * _int(self.batch))
+        agree = tirx.EQ(_int(self.held["x"].shape[0]), _int(self.steps) * _int(self.batch))
         with IRBuilder() as builder, T.Assert(agree, "the batch of the states or lengths is not the input's", "ValueError"):
             loop = T.parallel if parallel else T.serial
             with loop(0, chunks * len(self.layer.reversed)) as chunk:
                 self.direction = T.Bind(tirx.floordiv(chunk, chunks))
                 at = T.Bind(tirx.floormod(chunk, chunks))
+                count = tirx.min(_int(tiles), whole - at * tiles) if tiles > 1 else _int(1)
                 if self.rows == 1 or (known is not None and known % self.rows == 0):
-                    self._chunk(at * self.rows, self.rows)
+                    self._chunk(at * (tiles * self.rows), count, self.rows)
                 else:
-                    with T.If(at < whole):
+                    with T.If(at < shared):
                         with T.Then():
-                            self._chunk(at * self.rows, self.rows)
+                            self._chunk(at * (tiles * self.rows), count, self.rows)
                         with T.Else():
-                            self._chunk(whole * (self.rows - 1) + at, 1)
+                            self._chunk(whole * self.rows + at - shared, _int(1), 1)
         return builder.get()
 
-    def _chunk(self, first: Any, count: int) -> None:
-        """All steps of some rows."""
-        base = T.Bind(first)
-        rows = [base + r for r in range(count)]
-        for row in rows:
-            self._start(row)
-        with T.serial(0, _int(self.steps)) as step:
+    def _chunk(self, first: Any, tiles: Any, rows: int) -> None:
+        """All steps of some tiles of `rows` rows, as many as the longest of them has."""
+        base, count = T.Bind(first), T.Bind(tiles * rows)
+        with T.serial(0, count) as r:
+            self._start(base + r)
+        longest = self._longest(base, count)
+        with T.serial(0, longest) as step:
             self.old = T.Bind(tirx.floormod(step, 2))
-            at = [self._row(row, step) for row in rows]
             for number, phase in enumerate(self.layer.cell.phases):
-                self._phase(phase, self.held[f"r{number}"], at)
+                with T.serial(0, self.layer.blocks // self.layer.together(phase, rows)) as group, T.serial(0, tiles) as tile:
+                    at = [self._row(base + tile * rows + r, step) for r in range(rows)]
+                    self._phase(phase, self.held[f"r{number}"], at, group)
             if "y" in self.held:
-                for row in at:
-                    self._output(row)
-        for row in rows:
-            self._finish(row)
+                with T.serial(0, count) as r:
+                    row = self._row(base + r, step)
+                    self._output(row.index, row.time, partial(self._state, row))
+        if "y" in self.held and "lens" in self.held:
+            with T.serial(0, _int(self.steps) - longest) as step, T.serial(0, count) as r:
+                self._output(base + r, longest + step, lambda _: tirx.const(0, self.layer.dtype))
+        with T.serial(0, count) as r:
+            self._finish(base + r, longest)
 
-    def _row(self, row: Any, step: Any) -> _Row:
+    def _longest(self, base: Any, count: Any) -> Any:
+        """The steps of the longest of the rows."""
+        if "lens" not in self.held:
+            return _int(self.steps)
+        most = T.alloc_buffer((1,), "int64")
+        T.buffer_store(most, _int(0), [0])
+        with T.serial(0, count) as r:
+            T.buffer_store(most, tirx.max(most[0], self._length(base + r)), [0])
+        return T.Bind(most[0])
+
+    def _length(self, row: Any) -> Any:
+        """The steps of a row."""
+        if "lens" not in self.held:
+            return _int(self.steps)
+        return tirx.min(tirx.max(self.held["lens"][row].astype("int64"), _int(0)), _int(self.steps))
+
+    def _row(self, index: Any, step: Any) -> _Row:
         """Backwards, a row starts from the end of its own sequence; the elements after it come last, where nothing happens."""
-        length, live = self._length(row), None
-        if "lens" in self.held:
-            length = T.Bind(length)
-            live = T.Bind(step < length)
-        back = length - 1 - step
-        if live is not None:
-            back = tirx.Select(live, back, step)
+        row, length = T.Bind(index), T.Bind(self._length(index))
+        live = T.Bind(step < length) if "lens" in self.held else None
+        back = length - 1 - step if live is None else tirx.Select(live, length - 1 - step, step)
         if all(self.layer.reversed):
             time = back
         elif any(self.layer.reversed):
@@ -115,11 +135,6 @@ class _Writer:
         else:
             time = step
         return _Row(row, live, T.Bind(time))
-
-    def _length(self, row: Any) -> Any:
-        if "lens" not in self.held:
-            return _int(self.steps)
-        return tirx.min(tirx.max(self.held["lens"][row].astype("int64"), _int(0)), _int(self.steps))
 
     def _start(self, row: Any) -> None:
         """The initial states, or zeros."""
@@ -133,9 +148,9 @@ class _Writer:
     def _last(self, row: Any, j: Any) -> list[Any]:
         return [row, self.direction, j] if self.layer.batch_first else [self.direction, row, j]
 
-    def _finish(self, row: Any) -> None:
+    def _finish(self, row: Any, steps: Any) -> None:
         """The last states; zeros, as in onnxruntime, for a sequence of no steps beside others."""
-        for name, slot in (("h", tirx.floormod(_int(self.steps), 2)), ("c", CELL)):
+        for name, slot in (("h", tirx.floormod(steps, 2)), ("c", CELL)):
             if name in self.held:
                 with T.serial(0, self.layer.hidden) as j:
                     value = self.held["work"][slot, self.direction, row, j]
@@ -143,37 +158,38 @@ class _Writer:
                         value = tirx.Select(self._length(row) > 0, value, tirx.const(0, self.layer.dtype))
                     T.buffer_store(self.held[name], value, self._last(row, j))
 
-    def _output(self, row: _Row) -> None:
+    def _state(self, row: _Row, j: Any) -> Any:
+        """h after this step; zero after the end of the row's sequence."""
+        value = self.held["work"][1 - self.old, self.direction, row.index, j]
+        return value if row.live is None else tirx.Select(row.live, value, tirx.const(0, self.layer.dtype))
+
+    def _output(self, row: Any, time: Any, value: Callable[[Any], Any]) -> None:
         d = self.direction
         with T.serial(0, self.layer.hidden) as j:
-            value = self.held["work"][1 - self.old, d, row.index, j]
-            if row.live is not None:
-                value = tirx.Select(row.live, value, tirx.const(0, self.layer.dtype))
-            place = [row.index, row.time, d, j] if self.layer.batch_first else [row.time, d, row.index, j]
-            T.buffer_store(self.held["y"], value, place)
+            T.buffer_store(self.held["y"], value(j), [row, time, d, j] if self.layer.batch_first else [time, d, row, j])
 
-    def _phase(self, phase: Phase, weights: Any, rows: Sequence[_Row]) -> None:
+    def _phase(self, phase: Phase, weights: Any, rows: Sequence[_Row], group: Any) -> None:
+        """A phase of some blocks of hidden units of a tile's rows."""
         layer, gates = self.layer, len(phase.gates)
         together = layer.together(phase, len(rows))
         source = self.old if phase.source == H else phase.source
-        with T.serial(0, layer.blocks // together) as group:
-            units = [[_Unit(self, row, group * together + b, gates) for b in range(together)] for row in rows]
-            for unit in (u for row_units in units for u in row_units):
-                for gate in range(gates):
-                    with unit.lanes():
-                        number = phase.gates[gate]
-                        unit.put(gate, unit.bias() if number in phase.apart else unit.x(number))
-            with T.serial(0, layer.hidden) as k:
-                for row, row_units in zip(rows, units, strict=True):
-                    for unit in row_units:
-                        for gate in range(gates):
-                            with unit.lanes() as v:
-                                state = self.held["work"][source, self.direction, row.index, k]
-                                weight = weights[self.direction, unit.block, k, gate, v]
-                                unit.put(gate, unit.gate(gate) + state * weight)
-            for unit in (u for row_units in units for u in row_units):
+        units = [[_Unit(self, row, group * together + b, gates) for b in range(together)] for row in rows]
+        for unit in (u for row_units in units for u in row_units):
+            for gate in range(gates):
                 with unit.lanes():
-                    phase.equations(unit)
+                    number = phase.gates[gate]
+                    unit.put(gate, unit.bias() if number in phase.apart else unit.x(number))
+        with T.serial(0, layer.hidden) as k:
+            for row, row_units in zip(rows, units, strict=True):
+                for unit in row_units:
+                    for gate in range(gates):
+                        with unit.lanes() as v:
+                            state = self.held["work"][source, self.direction, row.index, k]
+                            weight = weights[self.direction, unit.block, k, gate, v]
+                            unit.put(gate, unit.gate(gate) + state * weight)
+        for unit in (u for row_units in units for u in row_units):
+            with unit.lanes():
+                phase.equations(unit)
 
 
 class _Unit:

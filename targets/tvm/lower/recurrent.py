@@ -84,6 +84,7 @@ def _layer(
         lanes=vector(ctx.machine, hidden, dtype),
         dtype=dtype,
         registers=ctx.machine.registers,
+        cache=ctx.machine.l2,
         reversed=reversed_,
         activations=activations(ctx, node, len(reversed_), defaults),
         clip=float(clip) if clip else None,  # 0 is no bound to onnxruntime either
