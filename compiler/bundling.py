@@ -95,7 +95,7 @@ def _key_parts(job: Job, digest: str) -> dict[str, str]:
     targets = [recipe.target, *map(Target.parse, recipe.target.fallbacks)]
     return {
         "source": digest,
-        "recipe": recipe.to_toml(),
+        "recipe": recipe.absolute().to_toml(),
         "machine": json.dumps([asdict(t.capabilities()) for t in targets], default=sorted),  # sets have no order of their own
         "data": sources.data_digest(*recipe.data.files) if recipe.data else "",
         "decisions": sources.data_digest(job.decisions) if job.decisions else "",
@@ -183,7 +183,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
         "lineage.json": _json(lineage(lowered)),
         "measurements.json": _json(evidence),
         "decisions.json": decisions.to_bytes(digest, outcomes, evidence),
-        "recipe.toml": recipe.to_toml().encode(),
+        "recipe.toml": recipe.absolute().to_toml().encode(),
         "report.html": formats.render(evidence, "html").encode(),
     }
     view = Target.parse("onnx").build(model) if job.keep_onnx else None
@@ -247,13 +247,15 @@ def _samples(feeds: Feeds, recipe: Recipe) -> int:
 
 def _about(job: Job, digest: str, nodes: int, given: Stream | None) -> dict[str, Any]:
     """What was compiled, on what data and where, and how to do it again."""
-    recipe, data = job.recipe, job.recipe.data
+    recipe = job.recipe.absolute()
+    data = recipe.data
     about: dict[str, Any] = {"kind": "generated", "seed": recipe.seed}
     if data is not None:
         about = {"kind": "given", "path": str(data.path), "seed": data.seed, "slice": data.slice or None}
     if given is not None:
         about |= {"samples": given.samples, "sha256": given.digest}
-    keep = (" --keep-onnx" if job.keep_onnx else "") + (" --check" if job.options.check == "each" else "")
+    flags = {"--keep-onnx": job.keep_onnx, "--check": job.options.check == "each", "--allow-code": data is not None and data.code}
+    more = "".join(f" {option}" for option, used in flags.items() if used)
     return {
         "format": record.FORMAT,
         "source": {"name": job.model.name, "sha256": digest, "nodes": nodes, "bytes": sources.size(job.model)},
@@ -261,7 +263,7 @@ def _about(job: Job, digest: str, nodes: int, given: Stream | None) -> dict[str,
         "data": about,
         "recipe": recipe.to_toml(),
         "environment": environment(_tools(), cores()),
-        "command": f"optc compile {shlex.quote(job.model.name)} -o again.optc --recipe recipe.toml{keep}",
+        "command": f"optc compile {shlex.quote(job.model.name)} -o again.optc --recipe recipe.toml{more}",
     }
 
 

@@ -12,10 +12,12 @@ import typer
 
 from optc.compiler.commands import about, ask, build, bundles, report, sensitivity
 from optc.compiler.diagnostics import InternalError, OptcError
+from optc.compiler.stopping import Stopped, stoppable
 
 app = typer.Typer(
     name="optc",
-    epilog="Exit codes: 0 done, 1 a bug in optc (with a reproducer), 2 wrong input, 3 contract not met, 4 refused by policy.",
+    epilog="Exit codes: 0 done, 1 a bug in optc (with a reproducer), 2 wrong input, 3 contract not met, 4 refused by policy, "
+    "130 or 143 stopped by Ctrl-C or SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -61,7 +63,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=arguments, standalone_mode=True)
+        with stoppable():
+            app(args=arguments, standalone_mode=True)
+    except Stopped as stopped:
+        _say(str(stopped), stopped.exit_code, arguments)
     except OptcError as error:
         _fail(error, arguments)
     except BrokenPipeError:
@@ -71,10 +76,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(error: OptcError, arguments: list[str]) -> None:
+    _say(str(error), error.exit_code, arguments)
+
+
+def _say(error: str, exit_code: int, arguments: list[str]) -> None:
     if "--json" in arguments:
-        print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+        print(json.dumps({"error": error, "exit_code": exit_code}))
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
+    sys.exit(exit_code)
 
 
 def _unforeseen(error: Exception, arguments: list[str]) -> InternalError:

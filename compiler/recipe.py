@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,19 @@ class Recipe:
 
     @staticmethod
     def read(path: Path) -> Recipe:
+        """From a file; relative paths of data are relative to its folder. Raises UserError."""
         if not path.is_file():
             raise UserError("no such recipe", place=str(path))
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UserError("not TOML: it is not UTF-8", place=str(path)) from error
-        return Recipe.parse(text, str(path))
+        recipe = Recipe.parse(text, str(path))
+        return recipe if recipe.data is None else replace(recipe, data=recipe.data.under(path.parent))
+
+    def absolute(self) -> Recipe:
+        """The same recipe for a file in any folder: the paths of data are absolute."""
+        return self if self.data is None else replace(self, data=self.data.absolute())
 
     def to_toml(self) -> str:
         """The same recipe as TOML; every option is written out."""

@@ -60,15 +60,15 @@ class Gate:
     def of(model: ir.Model, data: Source | None, limits: Limits, costs: Costs, seed: int = 0) -> Gate:
         """For a source model, which is measured. Raises UserError for metrics or data that do not fit, before any pass runs."""
         budgets = Budget.parse_all(limits.max_drop, limits.max_slice_drop)
-        stream = few = None
+        source, stream, few = Reference(model).run, None, None
         if limits.metrics or budgets:
             for name in (*limits.metrics, *budgets):
                 evaluate.find(name)
             stream, few = streams(model, data, seed)
             for name, budget in budgets.items():
                 evaluate.check_enough(evaluate.find(name), budget, stream.samples, stream.seen.slices)
-            evaluate.check_source(Reference(model).run, stream, limits.metrics, budgets, limits.output or None)
-        return Gate(Reference(model).run, stream, limits, costs, few)
+            evaluate.check_source(source, stream, limits.metrics, budgets, limits.output or None)
+        return Gate(source, stream, limits, costs, few)
 
     @property
     def budgets(self) -> Mapping[str, Budget]:

@@ -7,8 +7,10 @@ import os
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,19 @@ import onnx
 import onnx.parser
 import pytest
 
-from optc.compiler import api, runner
+from optc.compiler import api, runner, stopping
 
 from .test_runner import CHAIN
 
+SLOW = """
+import time
+from pathlib import Path
+
+def samples():  # of a user's own, which takes long
+    Path("asked").touch()
+    time.sleep(300)
+    yield {}
+"""
 PLANTED = ("WrongAdd", "Crash", "BreaksTheGraph", "LyingLossy")
 
 
@@ -141,6 +152,38 @@ def test_wrong_input_is_exit_code_2_one_clear_message_and_nothing_left(folder: P
 def test_errors_are_json_too(folder: Path) -> None:
     done = optc(folder, "opt missing.onnx -o out.onnx --json")
     assert json.loads(done.stdout)["exit_code"] == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_cleanly_with_one_document(folder: Path, number: signal.Signals, code: int) -> None:
+    (folder / "temporary").mkdir()
+    (folder / "slow.py").write_text(SLOW)
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder / "temporary"), "OPTC_CACHE": str(folder / "cache")}
+    command = "compile chain.onnx -o out.optc --target onnxruntime --data slow:samples --allow-code --metric relative-l2 --json"
+    program = [sys.executable, "-m", "optc.compiler.cli", *command.split()]
+    running = subprocess.Popen(program, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not (folder / "asked").exists() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    made = list((folder / "temporary").glob("optc-*"))
+    running.send_signal(number)
+    out, err = running.communicate(timeout=100)
+    said = f"stopped by {number.name}"
+    assert running.returncode == code and json.loads(out) == {"error": said, "exit_code": code} and err == f"error: {said}\n"
+    assert made and list((folder / "temporary").glob("optc-*")) == [] and not (folder / "out.optc").exists()
+
+
+def test_what_is_ignored_stays_ignored_and_handlers_come_back() -> None:
+    earlier = {n: signal.getsignal(n) for n in stopping.SIGNALS}
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(stopping.Stopped), stopping.stoppable():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN and signal.getsignal(signal.SIGINT) == earlier[signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGTERM, earlier[signal.SIGTERM])
 
 
 def test_compile_run_inspect_and_bench(folder: Path) -> None:

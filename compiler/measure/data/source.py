@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,6 +82,19 @@ class Source:
     def files(self) -> tuple[Path, ...]:
         """The files and folders that the samples are made of."""
         return (self.path, Path(self.tokenizer)) if self.tokenizer else (self.path,)
+
+    def under(self, folder: Path) -> Source:
+        """The same, relative paths taken from `folder`. The name of a callable is no path."""
+        return self._placed(lambda path: folder / path)
+
+    def absolute(self) -> Source:
+        """The same by paths that hold in any folder."""
+        return self._placed(lambda path: path.parent.resolve() / path.name)
+
+    def _placed(self, place: Callable[[Path], Path]) -> Source:
+        path = place(self.path)
+        path = self.path if _CALLABLE.fullmatch(str(self.path)) is not None and not path.exists() else path
+        return replace(self, path=path, tokenizer=str(place(Path(self.tokenizer))) if self.tokenizer else "")
 
     @staticmethod
     def from_table(table: Any, place: str) -> Source:

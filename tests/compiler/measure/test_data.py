@@ -194,6 +194,14 @@ def test_images_in_class_folders(tmp_path: Path) -> None:
     assert [f["x"].shape for f in data.read(source, model(IMAGE_MODEL))] == [(1, 3, 4, 4)] * 3
 
 
+def test_images_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
+    digests = []
+    for folder, colour in (("a", 10), ("b", 10), ("c", 20)):
+        picture(tmp_path / folder / "x.png", (colour, 20, 30), (4, 4))
+        digests.append(Dataset(Source(tmp_path / folder, scale=1.0), model(IMAGE_MODEL), 8).digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_layout_channels_and_scale_are_declared(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", (10, 20, 30), (4, 4))
     (nhwc,) = fed(Source(tmp_path, layout="NHWC", channels="BGR", scale=1.0), 1, model("uint8[N, 4, 4, 3] x"))

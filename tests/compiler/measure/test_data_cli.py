@@ -16,6 +16,8 @@ import soundfile
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from optc.compiler import cli, load
+from optc.compiler.measure.data import Source
+from optc.compiler.recipe import Recipe
 from optc.compiler.reference import Reference
 
 FASHION = Path(__file__).parents[2] / "models" / "fashion_cnn.onnx"
@@ -98,6 +100,39 @@ def test_texts_by_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     assert code == 0 and json.loads(out)["samples"] == 3, err
     code, _, err = optc(capsys, *asked, "--data", "d.csv")
     assert code == 2 and "of texts tokens are made" in err
+
+
+@pytest.mark.usefixtures("short_races")
+def test_the_paths_of_a_recipe_are_relative_to_its_file_and_a_bundles_recipe_works_anywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, elsewhere = tmp_path / "lab", tmp_path / "elsewhere"
+    (lab / "data").mkdir(parents=True)
+    elsewhere.mkdir()
+    x = np.random.default_rng(0).random((200, 1, 28, 28), np.float32)
+    np.savez(lab / "data" / "d.npz", x=x)
+    data = '[data]\npath = "data/d.npz"\n[target]\nname = "onnxruntime"\n[budgets]\nmetrics = ["relative-l2"]\n'
+    (lab / "r.toml").write_text(f'{data}[[pass]]\nname = "quantize-weights"\n')
+    monkeypatch.chdir(tmp_path)
+    code, _, err = optc(capsys, "compile", FASHION, "-o", "a.optc", "--recipe", "lab/r.toml", "--no-cache")
+    assert code == 0, err
+    monkeypatch.chdir(elsewhere)
+    replay = ("--recipe", "../a.optc/recipe.toml", "--decisions", "../a.optc/decisions.json", "--no-cache")
+    code, _, err = optc(capsys, "compile", FASHION, "-o", "b.optc", *replay)
+    assert code == 0, err
+    for name in ("recipe.toml", "measurements.json"):
+        assert (tmp_path / "a.optc" / name).read_bytes() == (elsewhere / "b.optc" / name).read_bytes()
+    code, out, err = optc(capsys, "check", FASHION, "b.optc", "--recipe", "../lab/r.toml", "--metric", "agreement", "--json")
+    assert code == 0 and json.loads(out)["samples"] == 200, err
+
+
+def test_a_tokenizer_is_relative_to_the_recipe_too(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[data]\npath = "/d.csv"\ntokenizer = "t.json"\n')
+    data = Recipe.read(tmp_path / "r.toml").data
+    assert data is not None and data.files == (Path("/d.csv"), tmp_path / "t.json")
+    assert Recipe.parse('[data]\npath = "d.csv"\ntokenizer = "t.json"\n').absolute().data == Source(
+        Path.cwd() / "d.csv", tokenizer=str(Path.cwd() / "t.json")
+    )
 
 
 def test_sounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

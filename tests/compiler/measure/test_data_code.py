@@ -172,3 +172,5 @@ def test_from_the_command_line(folder: Path) -> None:
     made = optc(folder, *compile_, "--limit", "8", "--allow-code", "--json")
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["samples"] == 8
+    record = json.loads((folder / "out.optc" / "measurements.json").read_text())
+    assert record["command"].endswith("--recipe recipe.toml --allow-code") and record["data"]["path"] == "mydata:images"
