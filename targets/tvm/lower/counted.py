@@ -18,6 +18,8 @@ def non_zero(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """int64 [rank, count]: the indices of the elements that are not 0, in order."""
     x, count = inputs[0], ctx.integers(node, inputs[-1], "count")[0]
     rank, dtype = len(ctx.shape(x)), ctx.dtype(x)
+    if rank == 0:
+        raise ctx.fail(node, "its input has no axis")
 
     def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
         (x,), (y,) = ins, outs
