@@ -14,6 +14,11 @@ from optc.targets.tvm.lower.lowering import Lowering, Operand
 from optc.targets.tvm.lower.ordering import greater, heapify, unheap
 
 
+def uncounted(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """The standard operators themselves."""
+    raise ctx.fail(node, "the extent of its result depends on data", hint="run the pass count-results before")
+
+
 def non_zero(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """int64 [rank, count]: the indices of the elements that are not 0, in order."""
     x, count = inputs[0], ctx.integers(node, inputs[-1], "count")[0]

@@ -13,6 +13,7 @@ import pytest
 from onnx.backend.test.case.node import collect_testcases
 
 from optc.compiler import ir, load
+from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pipeline
 from optc.targets.tvm import machine
@@ -86,6 +87,18 @@ def test_the_cases_of_onnx(tmp_path: Path) -> None:
                 np.testing.assert_allclose(found[name], expected, rtol=1e-3, err_msg=case.name)
         checked += 1
     assert checked >= 24
+
+
+def test_without_the_pass_they_are_refused() -> None:
+    """TVM's own conversion of NonMaxSuppression gives no rows at all."""
+    for graph in (
+        "g (float[1, N, 4] b, float[1, 1, N] s) => (int64[K, 3] y) { y = NonMaxSuppression(b, s) }",
+        "g (float[N] x) => (int64[1, K] y) { y = NonZero(x) }",
+        "g (float[N] x) => (float[K] y) { y = Unique(x) }",
+        "g (float a, float b) => (float[K] y) { y = Range(a, b, a) }",
+    ):
+        with pytest.raises(UserError, match="count-results"):
+            build(load.from_proto(onnx.parser.parse_model(HEADER.format(opset=17) + graph), "test"), machine.host(), "cpu")
 
 
 def _program(
