@@ -421,5 +421,38 @@ def test_pads_of_either_sign(mode: str, tmp_path: Path) -> None:
         model.check(0.0, x=_floats(rng, rng.integers(6, 12, 3)), v=np.float32(rng.standard_normal()))
 
 
+@pytest.mark.parametrize("kind", ["float16", "double", "int8", "uint16", "uint32", "int64", "uint64", "bool"])
+def test_elements_of_any_type(kind: str, tmp_path: Path) -> None:
+    number = kind != "bool"
+    nodes = {
+        "add": 'ScatterElements <axis = 1, reduction = "add"> (x, i, u)',
+        "most": 'ScatterElements <axis = 1, reduction = "max"> (x, i, u)',
+        "least": 'ScatterND <reduction = "min"> (x, j, u)',
+        "upper": "Trilu(x)",
+        "rows": "GatherND(x, j)",
+        "eye": "EyeLike(x)",
+        "back": "ReverseSequence <time_axis = 1, batch_axis = 0> (x, l)",
+        **({"all": 'Einsum <equation = "nm,nm->mn"> (x, u)', "sorted, places": "TopK(x, k)"} if number else {}),
+        **({"arg": "ArgMin <axis = 1> (x)"} if number else {}),
+    }
+    body = "\n".join(f"{names} = {node}" for names, node in nodes.items())
+    types = {"places": "int64[N, 4]", "arg": "int64[N, 1]", "all": f"{kind}[M, N]", "sorted": f"{kind}[N, 4]"}
+    names = [name.strip() for given in nodes for name in given.split(",")]
+    outputs = ", ".join(f"{types.get(name, f'{kind}[N, M]')} {name}" for name in names)
+    model = Compiled(
+        f"""g ({kind}[N, M] x, int64[N, M] i, {kind}[N, M] u, int64[N, 1] j, int64[N] l) => ({outputs}) {{
+            k = Constant <value_ints = [4]> ()
+            {body}
+        }}""",
+        tmp_path,
+        opset=22,
+    )
+    rng = np.random.default_rng(0)
+    numpy_type = np.dtype({"double": "float64"}.get(kind, kind))
+    x, u = (rng.integers(0, 9 if number else 2, (5, 6)).astype(numpy_type) for _ in range(2))
+    i = np.stack([rng.permutation(6) for _ in range(5)])
+    _against_the_reference(model, x=x, u=u, i=i, j=rng.permutation(5)[:, None], l=rng.integers(1, 7, 5))
+
+
 def _floats(rng: np.random.Generator, shape: Any) -> Array:
     return rng.standard_normal([int(d) for d in shape]).astype(np.float32)
