@@ -24,7 +24,7 @@ def cumulative(kind: str) -> Rule:
         axis %= len(own)
         exclusive, reverse = bool(ir.attribute(node, "exclusive", 0)), bool(ir.attribute(node, "reverse", 0))
 
-        def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+        def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
             (x,), (out,) = ins, outs
             extent, first = x.shape[axis], tirx.const(0 if kind == "sum" else 1, dtype)
 
@@ -53,7 +53,7 @@ def determinant(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """Of the matrices [..., M, M], by Gaussian elimination with partial pivoting, in a copy."""
     own, dtype = ctx.shape(inputs[0]), ctx.dtype(inputs[0])
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         (x,) = ins
         out, matrix = outs
         n = x.shape[-2]

@@ -65,7 +65,7 @@ def scatter_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
     own, axis = ctx.shape(inputs[0]), axis_of(ctx, node, inputs[0])
     combine = _reducer(ctx, node, ctx.dtype(inputs[0]))
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         data, indices, updates = ins
         (out,) = outs
         _check(indices, data.shape[axis])
@@ -91,7 +91,7 @@ def scatter_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         raise ctx.fail(node, "the number of its indices is known only at run time")
     combine = _reducer(ctx, node, ctx.dtype(inputs[0]))
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         data, indices, updates = ins
         (out,) = outs
         _copy(data, out)
