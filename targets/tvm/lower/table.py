@@ -6,7 +6,7 @@ from tvm import tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import choices as ch
-from optc.targets.tvm.lower import counted, einsum, ordering, products, quantize, reduce, resize, scans, scatter, windows
+from optc.targets.tvm.lower import counted, einsum, ordering, pads, products, quantize, reduce, resize, scans, scatter, windows
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
@@ -100,7 +100,7 @@ _STANDARD: dict[str, Rule] = {
     "OneHot": ch.one_hot,
     "Or": e.simple(tirx.any),
     "PRelu": e.prelu,
-    "Pad": m.pad,
+    "Pad": pads.pad,
     "Pow": e.pow_,
     "QuantizeLinear": quantize.quantize,
     "RMSNormalization": n.rms_normalization,

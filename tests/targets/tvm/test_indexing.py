@@ -210,6 +210,57 @@ def test_running_sums_and_products(operator: str, exclusive: int, reverse: int, 
         against_the_reference(model, x=rng.standard_normal(shape), i=rng.integers(-3, 4, shape).astype(np.int32))
 
 
+def test_running_sums_along_an_axis_of_run_time(tmp_path: Path) -> None:
+    """The axis is here the extent of an input, less 3."""
+    model = Compiled(
+        """g (int64[A, B, C] x, bool[K] z) => (int64[A, B, C] y) {
+            s = Shape(z)
+            n = Squeeze(s)
+            three = Constant <value = int64 {3}> ()
+            axis = Sub(n, three)
+            y = CumSum(x, axis)
+        }""",
+        tmp_path,
+    )
+    x = np.random.default_rng(0).integers(-9, 9, (3, 4, 5))
+    for k in range(6):
+        model.check(0.0, x=x, z=np.zeros(k, bool))
+
+
+def test_expand_where_either_extent_may_be_one(tmp_path: Path) -> None:
+    model = Compiled(
+        """g (float[A, B, 1] x, bool[P, Q, R] z) => (float[C, D, E] y, float[F, G, H] w) {
+            s = Shape(z)
+            y = Expand(x, s)
+            five = Constant <value_ints = [5, 1]> ()
+            w = Expand(x, five)
+        }""",
+        tmp_path,
+    )
+    rng = np.random.default_rng(0)
+    for a, b, p, q, r in ((1, 5, 3, 5, 2), (3, 1, 3, 4, 1), (3, 5, 1, 1, 7), (1, 1, 1, 1, 1), (2, 5, 2, 5, 3)):
+        model.check(0.0, x=floats(rng, (a, b, 1)), z=np.zeros((p, q, r), bool))
+
+
+def test_depths_diagonals_and_pads_of_run_time(tmp_path: Path) -> None:
+    model = Compiled(
+        """g (int64[N] i, float[2] v, float[A, B] x, bool[K] z) => (float[N, D] o, float[A, B] t, float[A, P] p) {
+            k = Shape(z)
+            o = OneHot(i, k, v)
+            three = Constant <value_ints = [3]> ()
+            d = Sub(k, three)
+            t = Trilu(x, d)
+            zero = Constant <value_ints = [0]> ()
+            pads = Concat <axis = 0> (zero, d, zero, zero)
+            p = Pad(x, pads)
+        }""",
+        tmp_path,
+    )
+    rng = np.random.default_rng(0)
+    for k in (1, 3, 6):  # the second crops, or fills
+        model.check(0.0, i=rng.integers(-k, k, 4), v=floats(rng, (2,)), x=floats(rng, (3, 5)), z=np.zeros(k, bool))
+
+
 def test_determinants(tmp_path: Path) -> None:
     model = Compiled("g (float[N, M, M] x) => (float[N] y) { y = Det(x) }", tmp_path, opset=22)
     rng = np.random.default_rng(0)
