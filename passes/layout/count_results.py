@@ -78,6 +78,9 @@ def _rewrite(edit: Editor, node: ir.Node, rule: Callable[[_Nodes, ir.Node], Resu
     if edit.opset() < _LEAST_OPSET:
         edit.refuse(node, edit.owner, f"opset {edit.opset()} is older than {_LEAST_OPSET}")
         return
+    if any(v is not None and v.dtype == ir.DataType.STRING for v in node.inputs):
+        edit.refuse(node, edit.owner, "its elements are strings")
+        return
     mark, make = edit.mark(), _Nodes(edit, node)
     edit.at = node
     results = rule(make, node)
@@ -111,8 +114,8 @@ def _rewrite(edit: Editor, node: ir.Node, rule: Callable[[_Nodes, ir.Node], Resu
 
 def _non_zero(make: _Nodes, node: ir.Node) -> Results:
     x = node.inputs[0]
-    if x is None or x.shape is None or len(x.shape) == 0:
-        return "the rank of its input is unknown, or 0"
+    if x is None or (x.shape is not None and len(x.shape) == 0):
+        return "its input has no axis"
     return [make.own("NonZero", x, make.total(x))]
 
 

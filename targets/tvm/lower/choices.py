@@ -14,7 +14,7 @@ from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
 from optc.targets.tvm.lower.movement import axis_of, product
 from optc.targets.tvm.lower.reduce import extreme
 from optc.targets.tvm.lower.refusal import dtype_of
-from optc.targets.tvm.lower.scatter import wrapped
+from optc.targets.tvm.lower.scatter import fitted, wrapped
 
 
 def argument(kind: str) -> Rule:
@@ -136,4 +136,5 @@ def reverse_sequence(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
 
         return te.compute(x.shape, element, name="reverse_sequence")
 
-    return ctx.te("reverse_sequence", compute, ctx.tensor(inputs[0]), ctx.tensor(inputs[1]))
+    lengths = fitted(ctx, inputs[1], [ctx.shape(inputs[0])[batch]])
+    return ctx.te("reverse_sequence", compute, ctx.tensor(inputs[0]), lengths)

@@ -14,12 +14,19 @@ from optc.targets.tvm.lower.lowering import Lowering, Operand
 from optc.targets.tvm.lower.ordering import greater, heapify, unheap
 
 
+def uncounted(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """The standard operators themselves."""
+    raise ctx.fail(node, "the extent of its result depends on data", hint="run the pass count-results before")
+
+
 def non_zero(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """int64 [rank, count]: the indices of the elements that are not 0, in order."""
     x, count = inputs[0], ctx.integers(node, inputs[-1], "count")[0]
     rank, dtype = len(ctx.shape(x)), ctx.dtype(x)
+    if rank == 0:
+        raise ctx.fail(node, "its input has no axis")
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         (x,), (y,) = ins, outs
         found = cell(0)
         with grid(x.shape) as at, when(tirx.all(_set(x[tuple(at)], dtype), found[0] < y.shape[1])):
@@ -59,7 +66,7 @@ def unique_indices(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
     axis, ordered = int(ir.attribute(node, "axis", 0)) % len(own), bool(ir.attribute(node, "sorted", 1))
     n = own[axis]
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         (x,) = ins
         indices, inverse, counts, count, order, rank = outs
         extent = wide(x.shape[axis])
@@ -140,7 +147,7 @@ def select_boxes(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any
     centered = bool(ir.attribute(node, "center_point_box", 0))
     given = [ctx.reshape(x, [1]) for x in (most, overlap, least) if x is not None]
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         boxes, scores, *rest = ins
         rows, count, order, kept, numbers = outs
         limits = iter(rest)

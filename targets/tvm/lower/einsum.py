@@ -15,6 +15,7 @@ from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import permute, product
 from optc.targets.tvm.lower.products import product as matrix_product
 from optc.targets.tvm.lower.reduce import reduce
+from optc.targets.tvm.lower.scatter import fitted
 
 Index = str  # a letter, or "…i": the i-th dimension from the right of what the ellipsis stands for
 
@@ -86,9 +87,8 @@ def _single(ctx: Lowering, operand: Operand) -> Operand:
 
 def _fitted(ctx: Lowering, operand: Operand, indices: Sequence[Index], extents: dict[Index, Dim]) -> Operand:
     """The operand under the extents of its indices; those that only a call can tell equal are checked then."""
-    own = ctx.shape(operand)
-    wanted = [d if _one(d) else extents[i] for d, i in zip(own, indices, strict=True)]
-    return operand if ctx.same_shape(own, wanted) else ctx.assume_shape(ctx.tensor(operand), wanted)
+    wanted = [d if _one(d) else extents[i] for d, i in zip(ctx.shape(operand), indices, strict=True)]
+    return operand if ctx.same_shape(ctx.shape(operand), wanted) else fitted(ctx, operand, wanted)
 
 
 def _extents(ctx: Lowering, shapes: Sequence[Sequence[Dim]], terms: Sequence[Sequence[Index]]) -> dict[Index, Dim]:

@@ -38,7 +38,7 @@ class Array:
         return tuple(wide(i) for i in (index if isinstance(index, tuple) else (index,)))
 
 
-Body = Callable[[Sequence[Array], Sequence[Array], Sequence[Any]], None]
+Body = Callable[[Sequence[Array], Sequence[Array]], None]
 
 
 def wide(value: Any) -> Any:
@@ -116,20 +116,19 @@ def kernel(
     operands: Sequence[Operand],
     results: Sequence[tuple[Sequence[Dim], str]],
     body: Body,
-    sizes: Sequence[Dim] = (),
 ) -> list[Any]:
-    """The results, (shape, dtype) each, of a body that is given the operands, the results and the sizes.
+    """The results, (shape, dtype) each, of a body that is given the operands and the results.
 
-    Symbolic integers that the body uses must be `sizes`: a kernel has variables of its own.
+    A kernel has variables of its own: the body takes extents from its arrays' shapes.
     """
     dtypes = [dtype for _, dtype in results]
     shapes = [[ctx.opaque(d) for d in shape] for shape, _ in results]
 
-    def compute(tensors: Any, shapes: Any, sizes: Any) -> Any:
+    def compute(tensors: Any, shapes: Any) -> Any:
         def build(ins: Any, outs: Any) -> Any:
             with IRBuilder() as builder:
                 with script.attr(tirx.IntImm("int32", 0), "optc.loops", tirx.IntImm("int32", 0)):
-                    body([Array(b) for b in ins], [Array(b) for b in outs], list(sizes))
+                    body([Array(b) for b in ins], [Array(b) for b in outs])
                 return builder.get()
 
         buffers = [tirx.decl_buffer(t.shape, t.dtype, f"in{i}", layout=None) for i, t in enumerate(tensors)]
@@ -144,7 +143,6 @@ def kernel(
         compute,
         [ctx.tensor(x) for x in operands],
         shapes,
-        [ctx.opaque(s) for s in sizes],
         primfunc_name_hint=name,
         primfunc_attrs={"op_pattern": _OPAQUE, "tirx.is_scheduled": True},
     )

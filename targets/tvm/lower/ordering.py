@@ -98,7 +98,7 @@ def top_k(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     order = descending if ir.attribute(node, "largest", 1) else ascending
     shape = [*own[:axis], count, *own[axis + 1 :]]
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         (data,) = ins
         values, indices = outs
         k = indices.shape[axis]

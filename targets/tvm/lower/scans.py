@@ -8,8 +8,9 @@ from typing import Any
 from tvm import tirx
 
 from optc.compiler import ir
-from optc.targets.tvm.lower.loops import Array, cell, each, grid, held, kernel, rows, when, wide
-from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
+from optc.targets.tvm.lower.loops import Array, cell, each, held, kernel, rows, when, wide
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule
+from optc.targets.tvm.lower.movement import product
 
 
 def cumulative(kind: str) -> Rule:
@@ -18,42 +19,46 @@ def cumulative(kind: str) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         own, dtype = ctx.shape(inputs[0]), ctx.dtype(inputs[0])
-        axis = ctx.integers(node, inputs[1], "axis")[0]
-        if not isinstance(axis, int):
-            raise ctx.fail(node, "its axis depends on a dimension")
-        axis %= len(own)
+        view = _around(own, ctx.integers(node, inputs[1], "axis")[0])
         exclusive, reverse = bool(ir.attribute(node, "exclusive", 0)), bool(ir.attribute(node, "reverse", 0))
 
-        def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+        def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
             (x,), (out,) = ins, outs
-            extent, first = x.shape[axis], tirx.const(0 if kind == "sum" else 1, dtype)
+            _, extent, inner = x.shape
+            first = tirx.const(0 if kind == "sum" else 1, dtype)
+            with rows(x.shape[:1]) as (o,):
+                with when(extent > 0), each(0, inner) as i:
+                    start = extent - 1 if reverse else wide(0)
+                    out[o, start, i] = first if exclusive else x[o, start, i]
+                with each(1, extent) as k, each(0, inner) as i:
+                    here, last = (extent - 1 - k, extent - k) if reverse else (k, k - 1)
+                    element = x[o, last if exclusive else here, i]
+                    out[o, here, i] = out[o, last, i] + element if kind == "sum" else out[o, last, i] * element
 
-            def step(outer: Sequence[Any], k: Any, start: bool) -> None:
-                here, last = (extent - 1 - k, extent - k) if reverse else (k, k - 1)
-                with grid(x.shape[axis + 1 :]) as inner:
-                    at, before = (*outer, here, *inner), (*outer, last, *inner)
-                    if start:
-                        out[at] = first if exclusive else x[at]
-                    else:
-                        element = x[before if exclusive else at]
-                        out[at] = out[before] + element if kind == "sum" else out[before] * element
-
-            with rows(x.shape[:axis]) as outer:
-                with when(extent > 0):
-                    step(outer, wide(0), True)
-                with each(1, extent) as k:
-                    step(outer, k, False)
-
-        return kernel(ctx, f"cumulative_{kind}", inputs[:1], [(own, dtype)], body)[0]
+        flat = ctx.reshape(inputs[0], [ctx.opaque(d) for d in view])
+        return ctx.reshape(kernel(ctx, f"cumulative_{kind}", [flat], [(view, dtype)], body)[0], own)
 
     return rule
+
+
+def _around(shape: Sequence[Dim], axis: Dim) -> list[Dim]:
+    """The extents before the axis, along it and after it, each as one; the axis may be known only at run time."""
+    if isinstance(axis, int):
+        at = axis % len(shape)
+        return [product(shape[:at]), shape[at], product(shape[at + 1 :])]
+    at = tirx.Select(axis < 0, axis + len(shape), axis)
+    parts: list[Dim] = [wide(1)] * 3
+    for i, dim in enumerate(shape):
+        for part, inside in enumerate((at > i, at == i, at < i)):
+            parts[part] = parts[part] * tirx.Select(inside, wide(dim), wide(1))
+    return parts
 
 
 def determinant(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """Of the matrices [..., M, M], by Gaussian elimination with partial pivoting, in a copy."""
     own, dtype = ctx.shape(inputs[0]), ctx.dtype(inputs[0])
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         (x,) = ins
         out, matrix = outs
         n = x.shape[-2]

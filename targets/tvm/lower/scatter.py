@@ -10,7 +10,7 @@ from tvm import te, tirx
 from optc.compiler import ir
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.loops import Array, cell, demand, each, grid, held, kernel, rows, wide
-from optc.targets.tvm.lower.lowering import Lowering, Operand
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand
 from optc.targets.tvm.lower.movement import axis_of, product
 
 
@@ -18,6 +18,12 @@ def wrapped(index: Any, extent: Any) -> Any:
     """An int64 index; negative ones count from the end."""
     index = wide(index)
     return tirx.Select(index < wide(0), index + extent, index)
+
+
+def fitted(ctx: Lowering, operand: Operand, shape: Sequence[Dim]) -> Any:
+    """The operand as a variable of the shape; what only a call can tell is checked then."""
+    var = ctx.tensor(operand)
+    return var if ctx.same_shape(ctx.shape(var), shape) else ctx.assume_shape(var, shape)
 
 
 def _reducer(ctx: Lowering, node: ir.Node, dtype: str) -> Any:
@@ -59,10 +65,12 @@ def scatter_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
     own, axis = ctx.shape(inputs[0]), axis_of(ctx, node, inputs[0])
     combine = _reducer(ctx, node, ctx.dtype(inputs[0]))
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         data, indices, updates = ins
         (out,) = outs
         _check(indices, data.shape[axis])
+        for other in (i for i in range(len(own)) if i != axis):
+            demand(indices.shape[other] <= data.shape[other], "there are more indices to scatter to than rows")
         _copy(data, out)
         before, after = indices.shape[:axis], indices.shape[axis + 1 :]
 
@@ -71,7 +79,8 @@ def scatter_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
             to = (*outer, held(wrapped(indices[at], data.shape[axis])), *inner)
             out[to] = combine(out[to], updates[at])
 
-    return kernel(ctx, "scatter_elements", inputs, [(own, ctx.dtype(inputs[0]))], body)[0]
+    updates = fitted(ctx, inputs[2], ctx.shape(inputs[1]))
+    return kernel(ctx, "scatter_elements", [*inputs[:2], updates], [(own, ctx.dtype(inputs[0]))], body)[0]
 
 
 def scatter_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -82,7 +91,7 @@ def scatter_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         raise ctx.fail(node, "the number of its indices is known only at run time")
     combine = _reducer(ctx, node, ctx.dtype(inputs[0]))
 
-    def body(ins: Sequence[Array], outs: Sequence[Array], _: Sequence[Any]) -> None:
+    def body(ins: Sequence[Array], outs: Sequence[Array]) -> None:
         data, indices, updates = ins
         (out,) = outs
         _copy(data, out)
@@ -94,7 +103,8 @@ def scatter_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
                 to = (*place, *rest)
                 out[to] = combine(out[to], updates[(*at, *rest)])
 
-    return kernel(ctx, "scatter_nd", inputs, [(own, ctx.dtype(inputs[0]))], body)[0]
+    updates = fitted(ctx, inputs[2], [*places[:-1], *own[depth:]])
+    return kernel(ctx, "scatter_nd", [*inputs[:2], updates], [(own, ctx.dtype(inputs[0]))], body)[0]
 
 
 def tensor_scatter(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -107,7 +117,9 @@ def tensor_scatter(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
     mode = ir.attribute(node, "mode", "linear")
     if mode not in ("linear", "circular") or axis == 0:
         raise ctx.fail(node, f"mode '{mode}' along axis {axis} is not known")
-    given = [ctx.tensor(inputs[2])] if len(inputs) > 2 and inputs[2] is not None else []
+    own, extent = ctx.shape(inputs[0]), ctx.shape(inputs[1])[axis]
+    update = fitted(ctx, inputs[1], [*own[:axis], extent, *own[axis + 1 :]])
+    given = [fitted(ctx, inputs[2], own[:1])] if len(inputs) > 2 and inputs[2] is not None else []
 
     def compute(cache: Any, update: Any, *starts: Any) -> Any:
         def element(*at: Any) -> Any:
@@ -119,7 +131,7 @@ def tensor_scatter(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
 
         return te.compute(cache.shape, element, name="tensor_scatter")
 
-    return ctx.te("tensor_scatter", compute, ctx.tensor(inputs[0]), ctx.tensor(inputs[1]), *given)
+    return ctx.te("tensor_scatter", compute, ctx.tensor(inputs[0]), update, *given)
 
 
 def gather_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -128,8 +140,6 @@ def gather_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     batch, depth = int(ir.attribute(node, "batch_dims", 0)), places[-1]
     if not isinstance(depth, int):
         raise ctx.fail(node, "the number of its indices is known only at run time")
-    if isinstance(product(own[:batch]), int) and not ctx.same_shape(own[:batch], places[:batch]):
-        raise ctx.fail(node, "the batch dimensions of its inputs differ")
 
     def compute(data: Any, indices: Any) -> Any:
         lead = len(indices.shape) - 1
@@ -140,4 +150,5 @@ def gather_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
         return te.compute([*indices.shape[:-1], *data.shape[batch + depth :]], element, name="gather_nd")
 
-    return ctx.te("gather_nd", compute, ctx.tensor(inputs[0]), ctx.tensor(inputs[1]))
+    indices = fitted(ctx, inputs[1], [*own[:batch], *places[batch:]])
+    return ctx.te("gather_nd", compute, ctx.tensor(inputs[0]), indices)

@@ -10,11 +10,12 @@ import onnx
 import onnx.parser
 import onnxruntime as ort
 import pytest
+from tvm import relax
 
 from optc.compiler import load
 from optc.compiler.diagnostics import UserError
 from optc.targets.tvm import machine
-from optc.targets.tvm.build import build
+from optc.targets.tvm.build import build, fuse, refuse_python
 from optc.targets.tvm.engine import TvmEngine
 from optc.targets.tvm.lower import lower
 
@@ -302,10 +303,16 @@ def test_what_tvms_converter_refuses_is_a_clear_error(tmp_path: Path) -> None:
     assert "node" in str(caught.value)
 
 
-def test_a_conversion_without_native_code_is_refused_when_compiling(tmp_path: Path) -> None:
+def test_a_conversion_without_native_code_is_refused_when_compiling() -> None:
+    """What TVM's compiler has in Python only."""
+    builder, x = relax.BlockBuilder(), relax.Var("x", relax.TensorType([3, 4], "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            found = builder.emit_output(relax.op.nonzero(x))
+        builder.emit_func_output(found)
     with pytest.raises(UserError, match="no native code") as caught:
-        Compiled("g (float[N, 3] x) => (int64[2, M] y) { y = NonZero(x) }", tmp_path)
-    assert "lowered by TVM's ONNX frontend: node" in str(caught.value)
+        refuse_python(fuse(builder.get()), ["lowered by TVM's ONNX frontend: node 'a'"])
+    assert "node 'a'" in str(caught.value)
 
 
 def test_a_body_that_uses_outer_values_is_no_constant(tmp_path: Path) -> None:
