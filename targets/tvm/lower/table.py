@@ -9,7 +9,7 @@ from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
-from optc.targets.tvm.lower import pooling, products, quantize, reduce, resize, windows
+from optc.targets.tvm.lower import pooling, products, quantize, reduce, resize, sampling, signal, windows
 from optc.targets.tvm.lower.lowering import Rule
 
 _STANDARD: dict[str, Rule] = {
@@ -17,6 +17,7 @@ _STANDARD: dict[str, Rule] = {
     "Acos": e.simple(tirx.acos),
     "Acosh": e.simple(tirx.acosh),
     "Add": e.simple(lambda a, b: a + b),
+    "AffineGrid": sampling.affine_grid,
     "And": e.simple(tirx.all),
     "ArgMax": reduce.argument("max"),
     "ArgMin": reduce.argument("min"),
@@ -31,6 +32,7 @@ _STANDARD: dict[str, Rule] = {
     "BitwiseNot": e.simple(lambda a: ~a),
     "BitwiseOr": e.simple(lambda a, b: a | b),
     "BitwiseXor": e.simple(lambda a, b: a ^ b),
+    "BlackmanWindow": signal.window(0.42, -0.5, 0.08),
     "Cast": e.cast,
     "CastLike": e.cast,
     "Ceil": e.simple(tirx.ceil),
@@ -43,6 +45,7 @@ _STANDARD: dict[str, Rule] = {
     "Cos": e.simple(tirx.cos),
     "Cosh": e.simple(tirx.cosh),
     "CumSum": reduce.cumulative_sum,
+    "DFT": signal.dft,
     "DepthToSpace": m.depth_to_space,
     "DequantizeLinear": quantize.dequantize,
     "Div": e.simple(fn.divide),
@@ -64,6 +67,9 @@ _STANDARD: dict[str, Rule] = {
     "GlobalMaxPool": reduce.global_pool("max"),
     "Greater": e.simple(lambda a, b: a > b),
     "GreaterOrEqual": e.simple(lambda a, b: a >= b),
+    "GridSample": sampling.grid_sample,
+    "HammingWindow": signal.window(25 / 46, -21 / 46),
+    "HannWindow": signal.window(0.5, -0.5),
     "HardSigmoid": e.with_attributes(fn.hard_sigmoid, alpha=0.2, beta=0.5),
     "HardSwish": e.simple(fn.hard_swish),
     "Identity": m.identity,
@@ -110,7 +116,9 @@ _STANDARD: dict[str, Rule] = {
     "Relu": e.simple(fn.relu),
     "Reshape": m.reshape,
     "Resize": resize.resize,
+    "RoiAlign": sampling.roi_align,
     "Round": e.simple(tirx.nearbyint),
+    "STFT": signal.stft,
     "Selu": e.with_attributes(fn.selu, alpha=1.6732632423543772, gamma=1.0507009873554805),
     "Shape": m.shape,
     "Sigmoid": e.simple(fn.sigmoid),
