@@ -16,7 +16,7 @@ from optc.targets.tvm.lower.ordering import greater, heapify, unheap
 
 def uncounted(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """The standard operators themselves."""
-    raise ctx.fail(node, "the extent of its result depends on data", hint="run the pass count-results before")
+    raise ctx.fail(node, "the extent of its result depends on data, and the pass count-results left it alone")
 
 
 def non_zero(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

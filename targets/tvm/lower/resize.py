@@ -1,55 +1,184 @@
-"""Resize and Upsample: nearest and linear, over any axes."""
+"""Resize and Upsample, over any axes: nearest and linear in one pass, longer filters (cubic, antialias) an axis at a time."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import te, tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import filters
+from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
-from optc.targets.tvm.lower.movement import axes_of
 
 _REAL = "float32"
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """How one axis is read: scale (None: output / input), and for tf_crop_and_resize its part of roi (numbers or positions)."""
+
+    axis: int
+    scale: float | None
+    transform: str
+    region: tuple[Any, Any] | None = None
+
+    def place(self, i: Any, size: Any, out: Any, roi: Any) -> Any:
+        """The source coordinate of output index i."""
+        if self.region is None:
+            return _place(i, size, out, self.scale, self.transform)
+        start, end = (roi[r].astype(_REAL) if isinstance(r, int) else tirx.const(r, _REAL) for r in self.region)
+        here, last, outputs = (tirx.Cast(_REAL, v) for v in (i, size - 1, out - 1))
+        inner = start * last + here * (end - start) * last / outputs
+        return tirx.if_then_else(out > 1, inner, tirx.const(0.5, _REAL) * (start + end) * last)
+
+
 def resize(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Scales must be constants; sizes may be symbolic."""
+    """Scales must be constants; sizes may be symbolic. A region of interest may be computed at run time."""
     x = inputs[0]
-    own = ctx.shape(x)
+    own, dtype = ctx.shape(x), ctx.dtype(x)
     mode = ir.attribute(node, "mode", "nearest")
     old = node.op_type == "Upsample" or ctx.opset < 11
     transform = "asymmetric" if old else ir.attribute(node, "coordinate_transformation_mode", "half_pixel")
     rounding = "floor" if old else ir.attribute(node, "nearest_mode", "round_prefer_floor")
-    if mode not in ("nearest", "linear") or transform == "tf_crop_and_resize" or ir.attribute(node, "antialias", 0):
-        raise ctx.fail(node, f"mode={mode} with {transform} is not known")
-    if ir.attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise ctx.fail(node, "keep_aspect_ratio_policy is not known")
-    axes = list(range(len(own))) if "axes" not in node.attributes else axes_of(ctx, node, [x], len(own)) or []
+    smooth = bool(ir.attribute(node, "antialias", 0)) and mode != "nearest"
+    if mode != "nearest" and dtype not in ("float16", "float32", "float64"):
+        raise ctx.fail(node, f"mode={mode} of {dtype}")
+    axes = [int(a) % len(own) for a in ir.attribute(node, "axes", range(len(own)))]
     scales, dims = _sizes(ctx, node, inputs, axes, old)
-    moved = [a for a in range(len(own)) if not (ctx.same(own[a], dims[a]) and scales[a] in (None, 1.0))]
+    crops = transform == "tf_crop_and_resize"
+    regions, roi = _regions(ctx, node, inputs, axes) if crops else ({}, None)
+    whole = [a for a in axes if roi is None and regions.get(a, (0.0, 1.0)) == (0.0, 1.0)]
+    moved = [a for a in axes if not (ctx.same(own[a], dims[a]) and scales[a] in (None, 1.0) and a in whole)]
     if not moved:
         return x
-    fixed = {a: scales[a] for a in moved}
+    read = [_Axis(a, scales[a], transform, regions.get(a)) for a in sorted(moved)]
+    if dtype == "float16":
+        x = elementwise(ctx, "cast", lambda v: v.astype(_REAL), x)
+    if mode == "cubic" or smooth:
+        for each in read:
+            x = _filtered(ctx, node, x, each, dims[each.axis], roi, mode, smooth)
+        taps: tuple[str, str] | None = None
+    else:
+        taps = (mode, rounding)
+    beyond = float(ir.attribute(node, "extrapolation_value", 0.0)) if crops else None
+    if taps is not None or crops:
+        x = _mapped(ctx, x, own, dims, read, roi, taps, beyond)
+    return elementwise(ctx, "cast", lambda v: v.astype(dtype), x) if dtype == "float16" else x
 
-    def compute(x: Any, dims: Any) -> Any:
+
+def _mapped(
+    ctx: Lowering,
+    x: Operand,
+    own: Sequence[Dim],
+    dims: Sequence[Dim],
+    read: Sequence[_Axis],
+    roi: Any,
+    taps: tuple[str, str] | None,
+    beyond: float | None,
+) -> Any:
+    """Each element from its one or two neighbours an axis (taps None: x is resized already), or `beyond` outside the image."""
+    fixed = {r.axis: r for r in read}
+
+    def compute(x: Any, own: Any, dims: Any, *rest: Any) -> Any:
+        region = rest[0] if rest else None
+
         def element(*at: Any) -> Any:
-            taps = [_taps(at[a], x.shape[a], dims[a], fixed[a], mode, transform, rounding) for a in moved]
-            total: Any = None
-            for corner in itertools.product(*taps):
-                index, weight = list(at), None
-                for a, (i, share) in zip(moved, corner, strict=True):
-                    index[a] = i
-                    weight = share if weight is None or share is None else weight * share
-                value = x(*index) if weight is None else x(*index) * weight
-                total = value if total is None else total + value
-            return total
+            places = {a: r.place(at[a], own[a], dims[a], region) for a, r in fixed.items()}
+            value = x(*at)
+            if taps is not None:
+                found = [_taps(at[a], own[a], places[a], r.scale, r.transform, *taps) for a, r in fixed.items()]
+                value = _weighted(x, at, list(fixed), found)
+            if beyond is None:
+                return value
+            inside = [c for a, p in places.items() for c in (p >= 0, p <= tirx.Cast(_REAL, own[a] - 1))]
+            return tirx.if_then_else(tirx.all(*inside), value, tirx.const(beyond, x.dtype))
 
         return te.compute(tuple(dims), element, name="resize")
 
-    return ctx.te("resize", compute, ctx.tensor(x), dims)
+    sizes = [tirx.IntImm("int64", d) if isinstance(d, int) else d for d in own]
+    return ctx.te("resize", compute, ctx.tensor(x), sizes, list(dims), *([] if roi is None else [roi]))
+
+
+def _weighted(x: Any, at: Sequence[Any], axes: Sequence[int], taps: Sequence[Sequence[tuple[Any, Any]]]) -> Any:
+    total: Any = None
+    for corner in itertools.product(*taps):
+        index, weight = list(at), None
+        for a, (i, share) in zip(axes, corner, strict=True):
+            index[a] = i
+            weight = share if weight is None or share is None else weight * share
+        value = x(*index) if weight is None else x(*index) * weight.astype(x.dtype)
+        total = value if total is None else total + value
+    return total
+
+
+def _filtered(ctx: Lowering, node: ir.Node, x: Operand, read: _Axis, out: Dim, roi: Any, mode: str, smooth: bool) -> Any:
+    """One axis by a filter: its weights are a table [out, taps], computed once for all lines."""
+    own, axis = ctx.shape(x), read.axis
+    size = own[axis]
+    scale = read.scale
+    if smooth and scale is None:
+        if not isinstance(size, int) or not isinstance(out, int):
+            raise ctx.fail(node, "antialias by a scale that is known only at run time")
+        scale = out / size
+    found = filters.of(mode, float(ir.attribute(node, "cubic_coeff_a", -0.75)), min(scale or 1.0, 1.0) if smooth else 1.0)
+    excluded = bool(ir.attribute(node, "exclude_outside", 0))
+
+    def table(size: Any, out: Any, *rest: Any) -> Any:
+        def raw(o: Any, t: Any) -> Any:
+            place = read.place(o, size, out, rest[0] if rest else None)
+            low = tirx.floor(place)
+            at = low.astype("int64") + found.first + t
+            weight = found.weight(tirx.Cast(_REAL, t + found.first) - (place - low))
+            return tirx.if_then_else(tirx.all(at >= 0, at < size), weight, tirx.const(0, _REAL)) if excluded else weight
+
+        return te.compute((out, found.taps), raw, name="weights")
+
+    def lows(size: Any, out: Any, *rest: Any) -> Any:
+        def low(o: Any) -> Any:
+            return tirx.floor(read.place(o, size, out, rest[0] if rest else None)).astype("int64") + found.first
+
+        return te.compute((out,), low, name="first")
+
+    def normal(w: Any) -> Any:
+        t = te.reduce_axis((0, found.taps), name="t")
+        total = te.compute((w.shape[0], 1), lambda o, _: te.sum(w(o, t), axis=t), name="total")
+        return te.compute(w.shape, lambda o, t: w(o, t) / total(o, 0), name="normal")
+
+    extent, count = (tirx.IntImm("int64", d) if isinstance(d, int) else d for d in (size, out))
+    given = [] if roi is None else [roi]
+    weights = ctx.te("weights", table, extent, count, *given)
+    if smooth or excluded:
+        weights = ctx.te("normal", normal, weights)
+    first = ctx.te("first", lows, extent, count, *given)
+
+    def compute(x: Any, w: Any, first: Any, dims: Any) -> Any:
+        t = te.reduce_axis((0, found.taps), name="t")
+
+        def element(*at: Any) -> Any:
+            index = _inside(first(at[axis]) + t, x.shape[axis])
+            return te.sum(x(*at[:axis], index, *at[axis + 1 :]) * w(at[axis], t).astype(x.dtype), axis=t)
+
+        return te.compute(tuple(dims), element, name="filtered")
+
+    dims = [out if i == axis else d for i, d in enumerate(own)]
+    return ctx.te("filtered", compute, ctx.tensor(x), weights, first, dims)
+
+
+def _regions(
+    ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], axes: Sequence[int]
+) -> tuple[dict[int, tuple[Any, Any]], Any]:
+    """The start and end of each axis: numbers, or where they stand in the roi, which then comes as a variable."""
+    roi = inputs[1] if len(inputs) > 1 else None
+    if roi is None:
+        raise ctx.fail(node, "tf_crop_and_resize without a roi", hint="give the node its second input")
+    if is_constant(roi):
+        return {a: (float(roi[i]), float(roi[len(axes) + i])) for i, a in enumerate(axes)}, None
+    return {a: (i, len(axes) + i) for i, a in enumerate(axes)}, ctx.tensor(roi)
 
 
 def _sizes(
@@ -72,9 +201,20 @@ def _sizes(
     if found is not None:
         for axis, scale in zip(axes, found, strict=True):
             scales[axis], dims[axis] = float(scale), _scaled(own[axis], float(scale))
-    else:
-        for axis, size in zip(axes, ctx.integers(node, inputs[3], "sizes"), strict=True):
-            scales[axis], dims[axis] = None, size
+        return scales, [ctx.opaque(d) for d in dims]
+    wanted = ctx.integers(node, inputs[3], "sizes")
+    policy = ir.attribute(node, "keep_aspect_ratio_policy", "stretch")
+    if policy != "stretch":
+        sides = [own[a] for a in axes]
+        if not all(isinstance(d, int) and d > 0 for d in (*sides, *wanted)):
+            raise ctx.fail(node, f"keep_aspect_ratio_policy={policy} with sizes that are known only at run time")
+        each = (w / d for w, d in zip(wanted, sides, strict=True))
+        scale = min(each) if policy == "not_larger" else max(each)
+        for axis, side in zip(axes, sides, strict=True):
+            scales[axis], dims[axis] = scale, math.floor(scale * side + 0.5)
+        return scales, dims
+    for axis, size in zip(axes, wanted, strict=True):
+        scales[axis], dims[axis] = None, size
     return scales, [ctx.opaque(d) for d in dims]
 
 
@@ -89,11 +229,10 @@ def _scaled(extent: Dim, scale: float) -> Dim:
     return tirx.Cast("int64", tirx.floor(tirx.Cast("float64", extent) * tirx.const(scale, "float64")))
 
 
-def _taps(i: Any, size: Any, out: Any, scale: float | None, mode: str, transform: str, rounding: str) -> list[tuple[Any, Any]]:
+def _taps(i: Any, size: Any, place: Any, scale: float | None, transform: str, mode: str, rounding: str) -> list[tuple[Any, Any]]:
     """The source indices along one axis, with their weights (None: 1)."""
     if mode == "nearest" and transform == "asymmetric" and rounding == "floor" and scale is not None and scale == int(scale):
         return [(i // int(scale), None)]
-    place = _place(i, size, out, scale, transform)
     if mode == "nearest":
         if rounding == "round_prefer_floor":
             place = tirx.ceil(place - tirx.const(0.5, _REAL))
