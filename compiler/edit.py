@@ -122,6 +122,20 @@ class Editor:
         ir.set_origin(made, ir.Origin.union(ir.origin(n) for n in sources).by(self.owner))
         return made
 
+    def adopt(self, node: ir.Node, name: str, sources: Iterable[ir.Node]) -> None:
+        """Make a node that is in no graph one of this model, as `node` would: fresh names, in its bodies too, and its origin."""
+        origin = ir.Origin.union(ir.origin(n) for n in sources).by(self.owner)
+        bodies = [g for body in ir.bodies(node) for g in ir.all_graphs(body)]
+        for new in (node, *(n for g in bodies for n in g)):
+            new.name = self.fresh(f"{name}_{new.op_type}")
+            for value in new.outputs:
+                if value.name:
+                    value.name = self.fresh(f"{new.name}_out")
+            ir.set_origin(new, origin)
+        for graph in bodies:
+            for value in graph.inputs:
+                value.name = self.fresh(f"{node.name}_{value.name}")
+
     def import_domain(self, domain: str, version: int = 1) -> None:
         imports, before = self.model.opset_imports, self.model.opset_imports.get(domain)
         imports[domain] = version
@@ -292,9 +306,15 @@ def _graph_of(node: ir.Node) -> ir.Graph:
 
 def _detach(graph: ir.Graph, *nodes: ir.Node) -> None:
     for node in nodes:
-        for i in range(len(node.inputs)):
-            node.replace_input_with(i, None)
+        release(node)
         graph.remove(node)
+
+
+def release(node: ir.Node) -> None:
+    """Let a node that is given up, and its bodies, use nothing."""
+    for user in (node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)):
+        for i in range(len(user.inputs)):
+            user.replace_input_with(i, None)
 
 
 def _put(node: ir.Node, name: str, attr: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 import onnx.shape_inference
@@ -91,6 +92,7 @@ def infer_types(proto: ModelProto, place: str) -> None:
             _check_type(value, place)
     skeleton = ModelProto()
     skeleton.CopyFrom(proto) if proto.ByteSize() < BIG else _copy_without_weights(proto, skeleton)
+    _spell_defaults(skeleton)
     skeleton.ir_version = max(skeleton.ir_version, 4)  # before version 4 every weight had to be an input
     opset = next((o.version for o in proto.opset_import if o.domain == ""), 1)
     defined = {(f.domain, f.name) for f in proto.functions}
@@ -132,6 +134,19 @@ def _take_types(graph: onnx.GraphProto, inferred: onnx.GraphProto) -> None:
                     for dim in value.type.tensor_type.shape.dim:
                         if dim.dim_param.startswith("unk__"):
                             dim.ClearField("dim_param")
+
+
+def _spell_defaults(skeleton: ModelProto) -> None:
+    """Types of operators that are functions are inferred through their bodies, where ONNX forgets defaults of attributes."""
+    opset = next((o.version for o in skeleton.opset_import if o.domain == ""), 1)
+    for node in validate.all_nodes(skeleton.graph):
+        if node.domain or not onnx.defs.has(node.op_type, opset, ""):
+            continue
+        schema: Any = onnx.defs.get_schema(node.op_type, opset, "")
+        if schema.has_function and not schema.has_type_and_shape_inference_function:
+            given = {a.name for a in node.attribute}
+            defaults = (a.default_value for name, a in schema.attributes.items() if name not in given)
+            node.attribute.extend(value for value in defaults if value.name)
 
 
 def _check_type(value: onnx.ValueInfoProto, place: str) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 
 from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError
-from optc.compiler.edit import Editor
+from optc.compiler.edit import Editor, release
 from optc.compiler.pattern import Const, Match, Matcher, PatternBuilder, trace
 from optc.compiler.pipeline import Pass
 from optc.compiler.shapes import infer_node
 
-__all__ = ["Builder", "Const", "PatternBuilder", "Refuse", "RewritePass", "Rule", "apply_rules"]
+__all__ = ["Builder", "Const", "PatternBuilder", "Refuse", "RewritePass", "Rule", "apply_rules", "replace_node"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,28 @@ class Builder:
     def opset(self) -> int:
         """The imported version of the standard domain."""
         return self._edit.opset()
+
+    @property
+    def match(self) -> Match:
+        return self._match
+
+    def graph(self, graph: ir.Graph, inputs: Iterable[ir.Value]) -> tuple[ir.Value, ...]:
+        """The nodes of a whole graph, its inputs being these values; returns its outputs. The graph is taken apart."""
+        swap: dict[ir.Value, ir.Value] = dict(zip(graph.inputs, inputs, strict=True))
+        sources, root = list(self._match.nodes.values()), next(iter(self._match.nodes.values())).name or ""
+        for name, held in graph.initializers.items():
+            if held.const_value is not None:
+                swap[held] = self._edit.initializer(held.const_value.numpy(), f"{root}_{name}")
+        for old, new in swap.items():
+            for use in tuple(old.uses()):
+                use.node.replace_input_with(use.idx, new)
+        nodes, results = list(graph), tuple(swap.get(v, v) for v in graph.outputs)
+        graph.outputs.clear()
+        graph.remove(nodes)
+        for node in nodes:
+            self._edit.adopt(node, root, sources)
+            self.made.append(node)
+        return results
 
     def domain(self, name: str) -> Builder:
         return Builder(self._edit, self._match, self._arrays, name, self.made)
@@ -169,17 +191,45 @@ def _rewrite(edit: Editor, compiled: _Compiled, match: Match) -> Sequence[ir.Nod
         values = [op.value(r, f"{root.name}_{i}") for i, r in enumerate(results)]
         refused = _keep_interface(op, match, values)
     if refused is not None or not edit.step(root):
-        for made in op.made:
-            for i in range(len(made.inputs)):
-                made.replace_input_with(i, None)
-        edit.rollback(mark)
-        return refused or Refuse("beyond the bisection limit")
+        return _drop(edit, mark, op.made, refused)
     try:
         return _commit(edit, match, root, op.made, values)
     except _CycleError:
         edit.rollback(mark)
         edit.steps.pop()
         return Refuse("the result would depend on itself")
+
+
+def replace_node(edit: Editor, node: ir.Node, build: Callable[[Builder], Any]) -> Sequence[ir.Node] | Refuse:
+    """Replace one node by what `build` makes: a value or array for each output that has a name, a tuple for several, or a Refuse.
+
+    The new nodes are returned, or why it did not happen. It is one `edit.step`.
+    """
+    roots = [v for v in node.outputs if v.name]
+    mark = edit.mark()
+    op = Builder(edit, Match(nodes={id(node): node}, roots=roots), {})
+    edit.at = node
+    result = build(op)
+    values: list[ir.Value | None] = []
+    refused = result if isinstance(result, Refuse) else None
+    if refused is None:
+        results = result if isinstance(result, tuple) else (result,)
+        if len(results) != len(roots):
+            raise InternalError(f"{len(results)} values for {len(roots)} outputs", place=f"node {ir.node_id(node)}")
+        values = [op.value(r, f"{node.name}_{i}") for i, r in enumerate(results)]
+        refused = _keep_interface(op, op.match, values)
+    if refused is not None or not edit.step(node):
+        return _drop(edit, mark, op.made, refused)
+    _commit(edit, op.match, node, op.made, values)
+    return op.made
+
+
+def _drop(edit: Editor, mark: int, made: Sequence[ir.Node], refused: Refuse | None) -> Refuse:
+    """Undo what was built."""
+    for node in made:
+        release(node)
+    edit.rollback(mark)
+    return refused or Refuse("beyond the bisection limit")
 
 
 class _CycleError(Exception):

@@ -13,6 +13,7 @@ PASSES = {
     "fuse-matmul-add": "optc.passes.fusion.matmul_add:FuseMatMulAdd",
     "fuse-hard-swish": "optc.passes.fusion.hard_swish:FuseHardSwish",
     "fuse-gelu": "optc.passes.fusion.gelu:FuseGelu",
+    "inline-functions": "optc.passes.lowering.inline_functions:InlineFunctions",
     "quantize-weights": "optc.passes.precision.quantize_weights:QuantizeWeights",
     "prune-weights": "optc.passes.pruning.prune_weights:PruneWeights",
     "share-weights": "optc.passes.sharing.share_weights:ShareWeights",

@@ -38,7 +38,8 @@ class Cpu(Target):
         return Capabilities(layouts=("NHWC",), instructions=found.features, vector_bits=found.vector_bits, machine=sizes)
 
     def pipeline(self) -> str:
-        return "fold-constants,count-results,eliminate-dead,channels-last,eliminate-dead"
+        early = f"inline-functions{{operators={_functions()}}},fold-constants,count-results"
+        return f"{early},eliminate-dead,channels-last,eliminate-dead"
 
     def build(self, model: ir.Model) -> Artifact:
         from optc.targets.tvm.build import build
@@ -57,3 +58,11 @@ class Cpu(Target):
                 hint="compile it here, or for an older processor: --target cpu{mcpu=x86-64-v2}",
             )
         return TvmEngine(folder / program["library"], program, weights, threads)
+
+
+def _functions() -> str:
+    """Operators that are defined by others and have no rule of their own."""
+    from optc.compiler import functions
+    from optc.targets.tvm.lower.table import TABLE
+
+    return "|".join(sorted(functions.names() - {name for domain, name in TABLE if not domain}))

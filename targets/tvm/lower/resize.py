@@ -175,7 +175,7 @@ def _regions(
     """The start and end of each axis: numbers, or where they stand in the roi, which then comes as a variable."""
     roi = inputs[1] if len(inputs) > 1 else None
     if roi is None:
-        raise ctx.fail(node, "tf_crop_and_resize without a roi", hint="give the node its second input")
+        raise ctx.fail(node, "tf_crop_and_resize without a roi")
     if is_constant(roi):
         return {a: (float(roi[i]), float(roi[len(axes) + i])) for i, a in enumerate(axes)}, None
     return {a: (i, len(axes) + i) for i, a in enumerate(axes)}, ctx.tensor(roi)

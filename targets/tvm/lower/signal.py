@@ -15,9 +15,10 @@ from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm import compute
-from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule, dtype_of, is_constant
+from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule, is_constant
 from optc.targets.tvm.lower.movement import permute
 from optc.targets.tvm.lower.packed import call
+from optc.targets.tvm.lower.refusal import dtype_of
 
 
 def dft(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

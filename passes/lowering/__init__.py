@@ -1,0 +1,1 @@
+"""Passes that replace an operator by others, on the way to a target."""

@@ -1,0 +1,61 @@
+"""Operators that are defined by other operators become those."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from optc.compiler import functions, ir
+from optc.compiler.diagnostics import nearest
+from optc.compiler.edit import Editor
+from optc.compiler.numerics import Numerics
+from optc.compiler.pipeline import Pass
+from optc.compiler.rewrite import Builder, Refuse, replace_node
+
+
+@dataclass(frozen=True)
+class InlineFunctions(Pass):
+    """Nodes whose operator is an ONNX function become its body, recursively.
+
+    `operators` are those to replace, `Attention|SwiGLU`; all that have a definition if none is named. Random ones stay.
+    """
+
+    operators: tuple[str, ...] = ()
+
+    name = "inline-functions"
+    numerics = Numerics.REASSOCIATED
+
+    def __post_init__(self) -> None:
+        known = functions.names()
+        for name in self.operators:
+            if name not in known:
+                raise ValueError(f"no operator '{name}' is defined by other operators; {nearest(name, known)}")
+
+    def run(self, edit: Editor) -> None:
+        work = deque(node for graph in ir.all_graphs(edit.graph) for node in graph)
+        while work:
+            node = work.popleft()
+            if node.graph is None or not self._wanted(node, edit.opset()):
+                continue
+            result = replace_node(edit, node, partial(_body, node))
+            if isinstance(result, Refuse):
+                edit.refuse(node, self.name, result.reason)
+            else:
+                work.extendleft(reversed([n for new in result for n in (new, *_inside(new))]))
+
+    def _wanted(self, node: ir.Node, opset: int) -> bool:
+        return (not self.operators or node.op_type in self.operators) and functions.has_definition(node, opset)
+
+
+def _inside(node: ir.Node) -> list[ir.Node]:
+    return [n for body in ir.bodies(node) for graph in ir.all_graphs(body) for n in graph]
+
+
+def _body(node: ir.Node, op: Builder) -> Any:
+    try:
+        graph = functions.definition(node, op.opset)
+    except functions.UndefinedError as error:
+        return Refuse(str(error))
+    return op.graph(graph, dict.fromkeys(v for v in node.inputs if v is not None and v.name))
