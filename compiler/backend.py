@@ -82,11 +82,15 @@ class Backend(onnx.backend.base.Backend):
         """
         if not cls.supports_device(device):
             raise UserError(f"the device '{device}' is not supported", hint="known: CPU; what to compile for is the target")
-        super().prepare(model, device)
         recipe = Recipe(target=Target.parse(target))
+        try:
+            source = _read(model)
+        except UserError:
+            onnx.checker.check_model(model)  # the interface has an error of its own for what is invalid
+            raise
         folder = tempfile.TemporaryDirectory(prefix="optc-")
         path = Path(folder.name) / "model.optc"
-        _compile(_read(model), recipe, path)
+        _compile(source, recipe, path)
         return BackendRep(folder, runtime.load(path, threads))
 
     @classmethod

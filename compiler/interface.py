@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 import onnx.shape_inference
-from onnx import GraphProto, ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from optc.compiler import body_types, ir, ops, validate
 from optc.compiler.diagnostics import UserError, nearest
@@ -95,6 +95,8 @@ def infer_types(proto: ModelProto, place: str) -> None:
     _spell_defaults(skeleton)
     skeleton.ir_version = max(skeleton.ir_version, 4)  # before version 4 every weight had to be an input
     opset = next((o.version for o in proto.opset_import if o.domain == ""), 1)
+    for node in validate.all_nodes(skeleton.graph):
+        _write_defaults(node, opset)
     defined = {(f.domain, f.name) for f in proto.functions}
     own = sorted({n.op_type for n in validate.all_nodes(proto.graph) if n.domain == ir.DOMAIN and n.op_type in ops.OPS})
     skeleton.functions.extend(ir.to_proto(ops.function(name, opset)) for name in own if (ir.DOMAIN, name) not in defined)
@@ -154,6 +156,12 @@ def _check_type(value: onnx.ValueInfoProto, place: str) -> None:
         raise UserError(f"input '{value.name}' has no type", place=place, hint="export the model again")
     if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
         raise UserError(f"input '{value.name}' has no shape", place=place, hint=f"give it one: --shape {value.name}=1x3x224x224")
+
+
+def _write_defaults(node: NodeProto, opset: int) -> None:
+    """ONNX infers MeanVarianceNormalization by its definition as a function, to which it forgets to give the default axes."""
+    if node.op_type == "MeanVarianceNormalization" and not node.domain and not node.attribute and opset >= 9:
+        node.attribute.append(onnx.defs.get_schema(node.op_type, opset).attributes["axes"].default_value)
 
 
 def _infer(skeleton: ModelProto) -> ModelProto:

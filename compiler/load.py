@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import onnx
-import onnx.inliner
 import onnx_ir
 import onnx_ir.serde
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto
 
-from optc.compiler import external, interface, ir, ops, order, validate, verify
+from optc.compiler import external, interface, ir, local_functions, order, sparse, upgrade, validate, verify
 from optc.compiler.diagnostics import UserError
 
 
@@ -61,16 +59,13 @@ def from_proto(proto: ModelProto, place: str, *, base: Path | None = None, shape
 
     The protobuf is changed; do not use it afterwards.
     """
+    sparse.densify(proto, place)
     validate.check(proto, place)
     external.check(proto, base, place)
     for graph in (proto.graph, *proto.functions):
         order.sort(graph, place)
-    if any(f.domain != ir.DOMAIN for f in proto.functions):
-        kept = [(ir.DOMAIN, name) for name in ops.OPS]
-        try:
-            proto = onnx.inliner.inline_selected_functions(proto, kept, exclude=True)
-        except RuntimeError as error:
-            raise UserError(f"the model's functions cannot be inlined: {error}", place=place) from error
+    proto = upgrade.upgrade(local_functions.inline(proto, place), place)
+    _drop_unused_opsets(proto)
     _name_nodes(proto.graph)
     interface.name_dimensions(proto.graph)
     if shapes:
@@ -90,6 +85,14 @@ def from_proto(proto: ModelProto, place: str, *, base: Path | None = None, shape
     if problems:
         raise UserError(str(problems[0]), place=place, lines=[str(p) for p in problems[1:6]])
     return model
+
+
+def _drop_unused_opsets(proto: ModelProto) -> None:
+    """Exporters import domains that no node is of, at versions that no engine knows; passes may add standard operators."""
+    used = {"", *(n.domain for n in validate.all_nodes(proto.graph)), *(f.domain for f in proto.functions)}
+    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
 
 
 def _causes(error: BaseException | None) -> Iterator[str]:

@@ -30,7 +30,11 @@ class _Context:
 def check(proto: ModelProto, place: str) -> None:
     """Versions, operators and names. `ai.onnx` is spelled as the empty domain from here on. Raises UserError."""
     if proto.ir_version > onnx.IR_VERSION:
-        raise UserError(f"IR version {proto.ir_version} is newer than the newest known ({onnx.IR_VERSION})", place=place)
+        raise UserError(
+            f"IR version {proto.ir_version} is newer than the newest known ({onnx.IR_VERSION})",
+            place=place,
+            hint=f"upgrade optc, or export with IR version {onnx.IR_VERSION} or older",
+        )
     functions = frozenset((f.domain, f.name) for f in proto.functions)
     context = _Context(place, _opsets(proto.opset_import, place), functions)
     del proto.opset_import[:]
@@ -115,8 +119,6 @@ def _recursion(functions: Sequence[FunctionProto], place: str) -> None:
 
 
 def _graph(graph: GraphProto, context: _Context) -> None:
-    if graph.sparse_initializer:
-        raise UserError("sparse initializers are not supported", place=context.place, hint="export the weights as dense tensors")
     values = (*graph.input, *graph.output, *graph.value_info)
     _text((graph.name, *(t.name for t in graph.initializer), *(v.name for v in values)), context.place)
     _text((dim.dim_param for v in values for dim in v.type.tensor_type.shape.dim), context.place)
@@ -189,6 +191,12 @@ def _operator(node: NodeProto, index: int, context: _Context) -> None:
     if node.domain not in STANDARD:
         return
     version = context.opsets[node.domain]
+    if node.domain == "ai.onnx.ml" and version > onnx.defs.onnx_ml_opset_version():
+        raise UserError(
+            f"opset {version} of ai.onnx.ml is newer than the newest known ({onnx.defs.onnx_ml_opset_version()})",
+            place=where,
+            hint=f"export with opset {onnx.defs.onnx_ml_opset_version()} or older",
+        )
     if not onnx.defs.has(node.op_type, node.domain):
         known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == node.domain}
         raise UserError(f"unknown operator '{node.op_type}'", place=where, hint=nearest(node.op_type, known))

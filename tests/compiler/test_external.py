@@ -104,13 +104,6 @@ def test_weights_with_too_little_data_or_an_odd_type_are_refused() -> None:
     refused(changed(lambda m: m.graph.initializer[0].CopyFrom(raw)), "tensor 'c'", "has 15 bytes instead of 16")
 
 
-def test_sparse_weights_are_refused() -> None:
-    sparse = helper.make_sparse_tensor(
-        numpy_helper.from_array(np.ones(1, np.float32), "s"), numpy_helper.from_array(np.array([2])), [4]
-    )
-    refused(changed(lambda m: m.graph.sparse_initializer.append(sparse)), "sparse", "export the weights as dense")
-
-
 @pytest.mark.parametrize("dtype", ["float16", "int8", "uint64", "bool", "complex64", "int4", "float8_e4m3fn", "bfloat16"])
 def test_weights_of_every_type_are_read(dtype: str) -> None:
     kind = ir.DataType[{"float16": "FLOAT16", "bfloat16": "BFLOAT16", "float8_e4m3fn": "FLOAT8E4M3FN"}.get(dtype, dtype.upper())]
