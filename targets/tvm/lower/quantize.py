@@ -29,8 +29,7 @@ def saturated(value: Any, zero: Any, kind: str) -> Any:
     moved = tirx.nearbyint(value)
     if zero is not None:
         moved = moved + zero.astype("float32")
-    low, high = fn.number(limits.min, moved), fn.number(limits.max, moved)
-    kept = fn.bound(moved, lambda m: tirx.Select(m > low, tirx.Select(m < high, m, high), low))
+    kept = tirx.min(tirx.max(moved, fn.number(limits.min, moved)), fn.number(limits.max, moved))
     return kept.astype("int32").astype(types.held(kind))
 
 
