@@ -88,7 +88,7 @@ _STANDARD: dict[str, Rule] = {
     "Mod": e.mod,
     "Mul": e.simple(lambda a, b: a * b),
     "Neg": e.simple(lambda a: -a),
-    "Not": e.simple(tirx.Not),
+    "Not": e.simple(fn.negation),
     "Or": e.simple(tirx.any),
     "PRelu": e.prelu,
     "Pad": m.pad,

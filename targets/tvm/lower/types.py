@@ -255,7 +255,7 @@ def converted(x: Any, kind: str, *, saturate: bool = True, mode: str = "up") -> 
     """An element as one of type `kind`, held, as ONNX's Cast says: integers lose their high bits, floats their fractions."""
     source = fn.dtype(x)
     if kind == "bool":
-        return tirx.Not(x == fn.number(0, x))
+        return tirx.any(tirx.isnan(x), x != fn.number(0, x)) if "float" in source else x != fn.number(0, x)
     if kind in _FLOATS:
         return rounded(single(x), kind, saturate=saturate, mode=mode)
     if "int" in kind and "float" in source:
