@@ -72,6 +72,11 @@ def equal(a: Any, b: Any) -> Any:
     return a.astype("uint8") == b.astype("uint8") if dtype(a) == "bool" else a == b
 
 
+def negation(x: Any) -> Any:
+    """Of a truth. TVM would make !(a < b) of it a >= b, which is another thing where one of them is NaN."""
+    return (x.astype("uint8") ^ tirx.const(1, "uint8")).astype("bool")
+
+
 def xor(a: Any, b: Any) -> Any:
     """LLVM has no comparison of two truths."""
     return a.astype("uint8") != b.astype("uint8")

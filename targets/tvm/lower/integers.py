@@ -93,7 +93,7 @@ def _scaled(ctx: Lowering, total: Any, scale: Operand, bias: Operand) -> Any:
 def shifted(ctx: Lowering, operand: Operand, zero: Operand) -> Operand:
     """The integers less their zero point, which 16 bits hold."""
     if is_constant(operand) and (zero is None or is_constant(zero)):
-        return operand.astype(np.int16) - (np.int16(0) if zero is None else zero.astype(np.int16))
+        return np.asarray(operand.astype(np.int16) - (np.int16(0) if zero is None else zero.astype(np.int16)))
     points = [] if zero is None else [zero]
     return elementwise(ctx, "shifted", lambda x, *z: x.astype("int16") - (z[0].astype("int16") if z else 0), operand, *points)
 

@@ -22,7 +22,7 @@ from tvm import relax, tirx
 from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
-from optc.targets.tvm.lower import constants, types
+from optc.targets.tvm.lower import constants, growth, types
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, unusable
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Lowering:
         self._meaning: dict[Any, Any] = {}  # a computed dimension's variable -> its expression of the inputs' dimensions
         self._work = 0
         self._parameters: dict[str, Any] = {}  # digest of a weight -> its variable
+        self._copies: dict[Any, int] = {}  # how long the expression of a variable is, see growth
         self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
         self._inlining = 0  # how deep in definitions of operators of ours
         self._refused: dict[str, str] = {}
@@ -185,7 +186,11 @@ class Lowering:
         """The operand with elements of `dtype` where they are of `source`, else as it is."""
         if operand is None or self.dtype(operand) != source:
             return operand
-        return operand.astype(dtype) if is_constant(operand) else self.emit(relax.op.astype(operand, dtype))
+        if is_constant(operand):
+            return operand.astype(dtype)
+        result = self.emit(relax.op.astype(operand, dtype))
+        self._copies[result] = self._copies.get(operand, 1)
+        return result
 
     def _rounded(self, node: ir.Node, value: ir.Value, result: Operand, half: bool) -> Operand:
         """A result that was computed in float32, as float16 (`half`: of such inputs) or bfloat16 has it."""
@@ -244,7 +249,17 @@ class Lowering:
     def te(self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None, **known: Any) -> Any:
         """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own."""
         attrs = {} if pattern is None else {"op_pattern": pattern}
-        result = self.builder.emit_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
+        call = self.builder.call_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
+        length = 1
+        if pattern is None:
+            operands = [self._copies.get(x, 1) for x in call.args[1]]
+            length = growth.copies(self.builder.get()[call.args[0]], operands)
+            if length > growth.LIMIT and max(operands) > 1:
+                attrs = {"op_pattern": growth.ALONE}
+                call = self.builder.call_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
+                length = 1
+        result = self.builder.emit(call)
+        self._copies[result] = max(1, length)
         self.count(result, 8)  # what moving an element through memory takes
         return result
 

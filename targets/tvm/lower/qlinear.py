@@ -35,6 +35,11 @@ def _moved(value: Any, zero: Any, kind: str) -> Any:
     return saturated(value + zero.astype("float32"), None, kind)
 
 
+def _fused(a: Any, b: Any, c: Any) -> Any:
+    """a · b + c of an integer and two float32, rounded once, as onnxruntime's AVX2 kernel does: exact in float64, but for c."""
+    return (a.astype("float64") * b.astype("float64") + c.astype("float64")).astype("float32")
+
+
 def add(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     a, a_scale, a_zero, b, b_scale, b_zero, c_scale = inputs[:7]
     kind = types.kind_of(node.inputs[0], a)
@@ -43,8 +48,8 @@ def add(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
     def element(x: Any, y: Any, zx: Any, zy: Any, zc: Any, sx: Any, sy: Any, sc: Any) -> Any:
         first, second = sx / sc, sy / sc
-        fixed = zc.astype("float32") - (first * zx.astype("float32") + second * zy.astype("float32"))
-        return saturated(fixed + x.astype("float32") * first + y.astype("float32") * second, None, kind)
+        fixed = zc.astype("float32") - _fused(zx, first, second * zy.astype("float32"))
+        return saturated(_fused(x, first, _fused(y, second, fixed)), None, kind)
 
     return elementwise(ctx, "qlinear_add", element, a, b, *points, *scales)
 

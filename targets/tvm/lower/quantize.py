@@ -30,8 +30,7 @@ def saturated(value: Any, zero: Any, kind: str) -> Any:
     moved = tirx.nearbyint(value)
     if zero is not None:
         moved = moved + zero.astype("float32")
-    low, high = fn.number(limits.min, moved), fn.number(limits.max, moved)
-    kept = fn.bound(moved, lambda m: tirx.Select(m > low, tirx.Select(m < high, m, high), low))
+    kept = tirx.min(tirx.max(moved, fn.number(limits.min, moved)), fn.number(limits.max, moved))
     return kept.astype("int32").astype(types.held(kind))
 
 
@@ -67,7 +66,7 @@ def dequantize(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     zero = None if zero is None or not whole else _spread(ctx, node, zero, x)
     if all(operand is None or is_constant(operand) for operand in (x, scale, zero)):  # a weight: the kernels pack it
         moved = x.astype(np.int32) - (0 if zero is None else zero.astype(np.int32)) if whole else x
-        return (moved.astype(np.float32) * scale.astype(np.float32)).astype(types.held(kind))
+        return np.asarray(moved.astype(np.float32) * scale.astype(np.float32)).astype(kind)  # by its name in ml_dtypes, too
 
     def element(q: Any, s: Any, *z: Any) -> Any:
         moved = q.astype("int32") - z[0].astype("int32") if z else q

@@ -130,7 +130,7 @@ _STANDARD: dict[str, Rule] = {
     "Neg": e.simple(lambda a: -a),
     "NonMaxSuppression": counted.uncounted,
     "NonZero": counted.uncounted,
-    "Not": e.simple(tirx.Not),
+    "Not": e.simple(fn.negation),
     "OneHot": ch.one_hot,
     "Or": e.simple(tirx.any),
     "PRelu": e.prelu,

@@ -22,6 +22,7 @@ from optc.targets.tvm.lower import functions as fn
 _FLOATS: tuple[str, ...] = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 _FLOATS += ("float8_e8m0fnu", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
 _INTEGERS = {"int4": (4, "int8"), "uint4": (4, "uint8"), "int2": (2, "int8"), "uint2": (2, "uint8")}
+_LAST = 3  # FuseOps' kCommReduce: a kernel ends with it
 EXPONENT = "float8_e8m0fnu"  # powers of two alone: no sign, no zero, no mantissa
 
 # Operators whose results are elements of their inputs, or that round on their own.
@@ -254,7 +255,7 @@ def converted(x: Any, kind: str, *, saturate: bool = True, mode: str = "up") -> 
     """An element as one of type `kind`, held, as ONNX's Cast says: integers lose their high bits, floats their fractions."""
     source = fn.dtype(x)
     if kind == "bool":
-        return tirx.Not(x == fn.number(0, x))
+        return tirx.any(tirx.isnan(x), x != fn.number(0, x)) if "float" in source else x != fn.number(0, x)
     if kind in _FLOATS:
         return rounded(single(x), kind, saturate=saturate, mode=mode)
     if "int" in kind and "float" in source:
@@ -284,5 +285,6 @@ def store(ctx: Any, var: Any, kind: str) -> Any:
 
 
 def fit(ctx: Any, var: Any, kind: str) -> Any:
-    """A variable computed in float32, rounded to what its own type has."""
-    return ctx.te("rounded", lambda x: te.compute(x.shape, lambda *i: rounded(x(*i), kind), name="rounded"), var)
+    """A variable computed in float32, rounded to what its own type has. What follows is not fused: each rounding in an
+    expression makes it several times as long, and to compile a chain of ten would take minutes."""
+    return ctx.te("rounded", lambda x: te.compute(x.shape, lambda *i: rounded(x(*i), kind), name="rounded"), var, pattern=_LAST)
