@@ -24,6 +24,7 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, growth, types
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, unusable
+from optc.targets.tvm.lower.work import typical
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -131,7 +132,8 @@ class Lowering:
         views = {name: kind for name, kind in kinds.items() if types.held(kind) != kind}
         computed = [(e, v) for v, e in self._meaning.items()]
         known = [(name, i) for name, held in self._known.items() for i in range(len(held))]
-        return Lowered(module, inputs, names, views, self.weights, self._intensity(self._inputs), computed, known, self.notes)
+        fed = sum(self._typical(self._values[value]) for value in self._inputs)
+        return Lowered(module, inputs, names, views, self.weights, self._work // max(fed, 1), computed, known, self.notes)
 
     def _type(self, value: ir.Value) -> Any:
         dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape or ())]
@@ -265,7 +267,11 @@ class Lowering:
 
     def count(self, result: Any, depth: int) -> None:
         """Note that an element of the result takes `depth` multiply-adds."""
-        self._work += depth * self._typical(self.shape(result))
+        self._work += depth * self._typical(result)
+
+    def _typical(self, operand: Operand) -> int:
+        unknown = {d for d in self.shape(operand) if not isinstance(d, int) and d in self._plain}
+        return typical([64 if d in unknown else self._meaning.get(d, d) for d in self.shape(operand)], list(self._dims.values()))
 
     def tensor(self, operand: Operand, dtype: str | None = None) -> Any:
         """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""
@@ -279,28 +285,6 @@ class Lowering:
         if is_constant(operand):
             return self.weight(operand)
         return operand
-
-    def _typical(self, dims: Sequence[Dim]) -> int:
-        """How many elements, where a batch is 1 and other dimensions known only at run time are 64."""
-        total = 1
-        for dim in dims:
-            if isinstance(dim, int):
-                total *= dim
-                continue
-            if dim in self._plain:
-                total *= 64
-                continue
-            expr = self._meaning.get(dim, dim)
-            sizes = {var: tirx.IntImm("int64", 1 if i == 0 else 64) for i, var in enumerate(self._dims.values())}
-            found = self.simplify(
-                tvm_ffi.structural_map(expr, (tvm.ir.Var, lambda v, sizes=sizes: sizes.get(v, v)), order="post")
-            )
-            total *= max(found, 1) if isinstance(found, int) else 64
-        return total
-
-    def _intensity(self, feeds: Sequence[ir.Value]) -> int:
-        elements = sum(self._typical(self.shape(self._values[value])) for value in feeds)
-        return self._work // max(elements, 1)
 
     def weight(self, array: ir.Array) -> Any:
         array = types.hold(np.ascontiguousarray(array).reshape(array.shape))
