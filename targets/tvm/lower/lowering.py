@@ -316,7 +316,7 @@ class Lowering:
         value = next((v for v in node.inputs if v is not None and self._values.get(v) is operand), None)
         dims, dtype = self.shape(operand), self.dtype(operand)
         count = math.prod(dims) if all(isinstance(d, int) for d in dims) else None
-        if value is None or count is None or not dtype.startswith(("int", "uint")) or self._inlining:
+        if value is None or count is None or not dtype.startswith(("int", "uint", "float")) or self._inlining:
             raise self.fail(node, f"its {what} is computed from data at run time")
         name = value.name or ""
         if value not in self._inputs:
