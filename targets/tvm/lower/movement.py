@@ -310,11 +310,11 @@ def expand(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     dims = [ctx.opaque(_wider(ctx, have, want)) for have, want in pairs]
     if ctx.same_shape(dims, own):
         return inputs[0]
-    open_axes = {
+    open_axes = [
         i
         for i, (have, out) in enumerate(zip(own, dims[rank - len(own) :], strict=True))
         if not isinstance(have, int) and not ctx.same(have, out)
-    }
+    ]
 
     def compute(x: Any, dims: Any) -> Any:
         def element(*at: Any) -> Any:
