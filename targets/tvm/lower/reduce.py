@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from tvm import relax, te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm import compute as kernels
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise
-from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule
-from optc.targets.tvm.lower.movement import axes_of, axis_of, product
+from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule, is_constant
+from optc.targets.tvm.lower.movement import axes_of, axis_of, full, product
 
 _LANES = 16  # of float32, in the widest vectors there are
 
@@ -66,6 +67,8 @@ def reduction(kind: str) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         own = ctx.shape(inputs[0])
+        if len(inputs) > 1 and inputs[1] is not None and not is_constant(inputs[1]):
+            raise ctx.fail(node, "its axes are computed at run time")
         axes = axes_of(ctx, node, inputs, len(own))
         if not axes:
             if ir.attribute(node, "noop_with_empty_axes", 0):
@@ -81,12 +84,17 @@ def reduction(kind: str) -> Rule:
 
 def reduce(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> Any:
     dtype = ctx.dtype(operand)
+    if any(isinstance(d, int) and d == 0 for d in (ctx.shape(operand)[a] for a in axes)):
+        return _nothing(ctx, operand, axes, kind)
+    if dtype == "bool":  # as bytes, whose lowest is False and whose highest is True
+        found = reduce(ctx, elementwise(ctx, "cast", lambda x: x.astype("uint8"), operand), axes, kind)
+        return elementwise(ctx, "cast", lambda x: fn.convert(x, "bool"), found)
     if kind == "mean":
         return over(ctx, operand, axes, te.sum, "mean", after=average)
     if kind in ("max", "min"):
-        return over(ctx, operand, axes, _extreme(kind, dtype), kind)
+        return over(ctx, operand, axes, extreme(kind, dtype), kind)
     if kind == "log_sum_exp":
-        peak = over(ctx, operand, axes, _extreme("max", dtype), "max")
+        peak = over(ctx, operand, axes, extreme("max", dtype), "max")
         shifted = elementwise(ctx, "shifted", lambda x, m: tirx.exp(x - m), operand, peak)
         return elementwise(ctx, "log", lambda s, m: tirx.log(s) + m, over(ctx, shifted, axes, te.sum, "sum"), peak)
     before, after = {
@@ -102,7 +110,21 @@ def reduce(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> A
     return result if after is None else elementwise(ctx, kind, after, result)
 
 
-def _extreme(kind: str, dtype: str) -> Any:
+def _nothing(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> Any:
+    """A reduction of no elements: the neutral element of its operation."""
+    dtype = ctx.dtype(operand)
+    if dtype == "bool" or "float" in dtype:
+        low, high = (False, True) if dtype == "bool" else (-np.inf, np.inf)
+    else:
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    value = {"max": low, "min": high, "prod": 1, "mean": np.nan, "log_sum": low, "log_sum_exp": low}.get(kind, 0)
+    if value is np.nan and "float" not in dtype:
+        value = 0
+    dims = [1 if i in axes else d for i, d in enumerate(ctx.shape(operand))]
+    return full(ctx, dims, np.array(value).astype(dtype))
+
+
+def extreme(kind: str, dtype: str) -> Any:
     f = fn.maximum if kind == "max" else fn.minimum
     if "float" not in dtype:
         return te.max if kind == "max" else te.min
@@ -137,7 +159,7 @@ def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         def row(*at: Any) -> tuple[Any, ...]:
             return (*at[:axis], 0, *at[axis + 1 :])
 
-        peak = _fold(x, axis, _extreme("max", dtype), "peak")
+        peak = _fold(x, axis, extreme("max", dtype), "peak")
         powers = te.compute(x.shape, lambda *at: tirx.exp(x(*at) - peak(*row(*at))), name="powers")
         total = sum_along(powers, axis, "total")
         if log:

@@ -7,9 +7,9 @@ from tvm import tirx
 from optc.compiler import ir
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
+from optc.targets.tvm.lower import local, pooling, products, quantize, reduce, resize, sampling, signal, windows
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
-from optc.targets.tvm.lower import pooling, products, quantize, reduce, resize, sampling, signal, windows
 from optc.targets.tvm.lower.lowering import Rule
 
 _STANDARD: dict[str, Rule] = {
@@ -38,6 +38,7 @@ _STANDARD: dict[str, Rule] = {
     "Ceil": e.simple(tirx.ceil),
     "Celu": e.with_attributes(fn.celu, alpha=1.0),
     "Clip": e.clip,
+    "Col2Im": local.columns_to_image,
     "Concat": m.concat,
     "ConstantOfShape": m.constant_of_shape,
     "Conv": windows.conv,
@@ -46,6 +47,7 @@ _STANDARD: dict[str, Rule] = {
     "Cosh": e.simple(tirx.cosh),
     "CumSum": reduce.cumulative_sum,
     "DFT": signal.dft,
+    "DeformConv": local.deformable,
     "DepthToSpace": m.depth_to_space,
     "DequantizeLinear": quantize.dequantize,
     "Div": e.simple(fn.divide),
@@ -68,6 +70,7 @@ _STANDARD: dict[str, Rule] = {
     "Greater": e.simple(lambda a, b: a > b),
     "GreaterOrEqual": e.simple(lambda a, b: a >= b),
     "GridSample": sampling.grid_sample,
+    "GroupNormalization": n.group_normalization,
     "HammingWindow": signal.window(25 / 46, -21 / 46),
     "HannWindow": signal.window(0.5, -0.5),
     "HardSigmoid": e.with_attributes(fn.hard_sigmoid, alpha=0.2, beta=0.5),
@@ -76,6 +79,7 @@ _STANDARD: dict[str, Rule] = {
     "InstanceNormalization": n.instance_normalization,
     "IsInf": e.with_attributes(fn.is_inf, detect_negative=1, detect_positive=1),
     "IsNaN": e.simple(tirx.isnan),
+    "LRN": local.local_response,
     "LayerNormalization": n.layer_normalization,
     "LeakyRelu": e.with_attributes(fn.leaky_relu, alpha=0.01),
     "Less": e.simple(lambda a, b: a < b),
@@ -87,8 +91,10 @@ _STANDARD: dict[str, Rule] = {
     "MatMul": products.matmul,
     "Max": e.folded(fn.maximum),
     "MaxPool": windows.max_pool,
+    "MaxRoiPool": local.max_roi_pool,
     "MaxUnpool": pooling.max_unpool,
     "Mean": e.mean,
+    "MeanVarianceNormalization": n.mean_variance_normalization,
     "Min": e.folded(fn.minimum),
     "Mish": e.simple(fn.mish),
     "Mod": e.mod,
