@@ -52,6 +52,10 @@ def test_the_python_block_runs(folder: Path) -> None:
     assert "(8, 10)" in run(folder, sys.executable, "-c", blocks("python")[0])
 
 
+def test_the_backend_runs(folder: Path) -> None:
+    assert "(1, 10)" in run(folder, sys.executable, "-c", blocks("python")[-1])
+
+
 def test_the_pass_runs_as_it_stands(folder: Path) -> None:
     script = blocks("python")[1] + (
         "\nfrom optc.compiler import printer, runner\nfrom optc.compiler.pipeline import Pipeline\n"

@@ -25,6 +25,10 @@ def _channels(ctx: Lowering, operand: Operand, rank: int) -> Operand:
 def batch_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     if ir.attribute(node, "training_mode", 0):
         raise ctx.fail(node, "it is in training mode")
+    if not ir.attribute(node, "spatial", 1):
+        raise ctx.fail(node, "spatial=0: statistics of each element rather than of each channel")
+    if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+        raise ctx.fail(node, "its statistics are used, which training computes")
     x, *parameters = inputs
     epsilon = float(ir.attribute(node, "epsilon", 1e-5))
     rank = len(ctx.shape(x))
@@ -111,6 +115,41 @@ def instance_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operan
         _channels(ctx, gain, rank),
         _channels(ctx, bias, rank),
     )
+
+
+def group_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """Channels in `num_groups` groups; gain and bias a channel each (before opset 21: a group each)."""
+    x, gain, bias = inputs
+    groups, own, dtype = int(ir.attribute(node, "num_groups")), ctx.shape(x), ctx.dtype(x)
+    if not isinstance(own[1], int):
+        raise ctx.fail(node, "how many channels there are is known only at run time")
+    if dtype == "float16":
+        x, gain, bias = (_cast(ctx, v, "float32") for v in (x, gain, bias))
+    split = ctx.reshape(x, [own[0], groups, own[1] // groups, *own[2:]])
+    rank = len(own) + 1
+    centred, scale = _standardized(ctx, split, range(2, rank), float(ir.attribute(node, "epsilon", 1e-5)))
+    per_channel = ctx.opset >= 21
+    lead = [groups, own[1] // groups if per_channel else 1, *[1] * (rank - 3)]
+    shaped = [v.reshape(lead) if is_constant(v) else ctx.reshape(v, lead) for v in (gain, bias)]
+    y = elementwise(ctx, "group_norm", lambda a, s, g, b: a * s * g + b, centred, scale, *shaped)
+    return _cast(ctx, ctx.reshape(y, own), dtype)
+
+
+def _cast(ctx: Lowering, operand: Operand, dtype: str) -> Operand:
+    if ctx.dtype(operand) == dtype:
+        return operand
+    return operand.astype(dtype) if is_constant(operand) else elementwise(ctx, "cast", lambda v: v.astype(dtype), operand)
+
+
+def mean_variance_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """(x - mean) / (deviation + 1e-9) over the axes."""
+    x = inputs[0]
+    own, dtype = ctx.shape(x), ctx.dtype(x)
+    axes = [int(a) % len(own) for a in ir.attribute(node, "axes", [0, 2, 3])]
+    mean = reduce(ctx, x, axes, "mean")
+    centred = elementwise(ctx, "centred", lambda a, m: a - m, x, mean)
+    variance = reduce(ctx, elementwise(ctx, "square", lambda a: a * a, centred), axes, "mean")
+    return elementwise(ctx, "mvn", lambda a, v: a / (tirx.sqrt(v) + tirx.const(1e-9, dtype)), centred, variance)
 
 
 def lp_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

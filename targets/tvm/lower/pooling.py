@@ -12,7 +12,7 @@ from optc.compiler import ir
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand
 from optc.targets.tvm.lower.movement import full, product
-from optc.targets.tvm.lower.reduce import over
+from optc.targets.tvm.lower.reduce import extreme, over
 from optc.targets.tvm.lower.sliding import Window, window_of
 
 _FUSABLE = 4  # FuseOps' kOutEWiseFusable
@@ -21,10 +21,10 @@ _FUSABLE = 4  # FuseOps' kOutEWiseFusable
 def max_pool(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """The maxima, and where they lie in the flattened input: the first of equals."""
     x, window = inputs[0], _window(ctx, node, inputs[0])
-    lowest = tirx.min_value(ctx.dtype(x))
-    if "float" in ctx.dtype(x):
-        lowest = tirx.const(float("-inf"), ctx.dtype(x))
-    peak = _slide(ctx, "max_pool", x, window, lambda value, inside, axes: te.max(_guard(inside, value, lowest), axis=axes))
+    dtype = ctx.dtype(x)
+    lowest = tirx.const(float("-inf"), dtype) if "float" in dtype else tirx.min_value(dtype)
+    largest = extreme("max", dtype)
+    peak = _slide(ctx, "max_pool", x, window, lambda value, inside, axes: largest(_guard(inside, value, lowest), axis=axes))
     if len(node.outputs) < 2 or not (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
         return peak
     return [peak, _indices(ctx, x, peak, window, bool(ir.attribute(node, "storage_order", 0)))]
@@ -157,6 +157,7 @@ def _indices(ctx: Lowering, x: Operand, peak: Any, window: Window, column_major:
         def element(n: Any, c: Any, *at: Any) -> Any:
             places: list[Any] = []
             rest = first(n, c, *at)
+            rest = tirx.Select(rest == last, tirx.IntImm("int64", 0), rest)  # nothing equals NaN
             for k in reversed(window.kernel):
                 places.insert(0, rest % k)
                 rest = rest // k

@@ -194,3 +194,8 @@ def _sampled(x: Any, lead: Sequence[Any], places: Sequence[Any], dtype: str, lar
         value = x(*lead, i, j) * (a * b)
         total = value if total is None else tirx.max(total, value) if largest else total + value
     return tirx.if_then_else(tirx.all(*inside), total, zero)
+
+
+def bilinear(x: Any, lead: Sequence[Any], places: Sequence[Any]) -> Any:
+    """The value between the elements around the places; what lies outside the image counts as zero."""
+    return _interpolated(places, "linear", x.dtype, lambda index: _bounded(x, lead, index, "zeros", False, x.dtype))

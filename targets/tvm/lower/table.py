@@ -30,6 +30,7 @@ from optc.targets.tvm.lower import (
 from optc.targets.tvm.lower import choices as ch
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
+from optc.targets.tvm.lower import local, pooling, products, quantize, reduce, resize, sampling, signal, windows
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
 from optc.targets.tvm.lower.lowering import Rule
@@ -61,7 +62,11 @@ _STANDARD: dict[str, Rule] = {
     "Ceil": e.simple(tirx.ceil),
     "Celu": e.with_attributes(fn.celu, alpha=1.0),
     "Clip": e.clip,
+<<<<<<< HEAD
     "Compress": counted.uncounted,
+=======
+    "Col2Im": local.columns_to_image,
+>>>>>>> windows
     "Concat": m.concat,
     "ConstantOfShape": m.constant_of_shape,
     "Conv": windows.conv,
@@ -72,6 +77,7 @@ _STANDARD: dict[str, Rule] = {
     "CumProd": scans.cumulative("prod"),
     "CumSum": scans.cumulative("sum"),
     "DFT": signal.dft,
+    "DeformConv": local.deformable,
     "DepthToSpace": m.depth_to_space,
     "DequantizeLinear": quantize.dequantize,
     "Det": scans.determinant,
@@ -99,6 +105,7 @@ _STANDARD: dict[str, Rule] = {
     "Greater": e.simple(lambda a, b: a > b),
     "GreaterOrEqual": e.simple(lambda a, b: a >= b),
     "GridSample": sampling.grid_sample,
+    "GroupNormalization": n.group_normalization,
     "HammingWindow": signal.window(25 / 46, -21 / 46),
     "HannWindow": signal.window(0.5, -0.5),
     "HardSigmoid": e.with_attributes(fn.hard_sigmoid, alpha=0.2, beta=0.5),
@@ -108,7 +115,11 @@ _STANDARD: dict[str, Rule] = {
     "InstanceNormalization": n.instance_normalization,
     "IsInf": e.with_attributes(fn.is_inf, detect_negative=1, detect_positive=1),
     "IsNaN": e.simple(tirx.isnan),
+<<<<<<< HEAD
     "LSTM": recurrent.lstm,
+=======
+    "LRN": local.local_response,
+>>>>>>> windows
     "LayerNormalization": n.layer_normalization,
     "LeakyRelu": e.with_attributes(fn.leaky_relu, alpha=0.01),
     "Less": e.simple(lambda a, b: a < b),
@@ -121,8 +132,10 @@ _STANDARD: dict[str, Rule] = {
     "MatMulInteger": integers.matmul_integer,
     "Max": e.folded(fn.maximum),
     "MaxPool": windows.max_pool,
+    "MaxRoiPool": local.max_roi_pool,
     "MaxUnpool": pooling.max_unpool,
     "Mean": e.mean,
+    "MeanVarianceNormalization": n.mean_variance_normalization,
     "Min": e.folded(fn.minimum),
     "Mish": e.simple(fn.mish),
     "Mod": e.mod,

@@ -120,3 +120,8 @@ def test_unpooling_puts_maxima_back(tmp_path: Path) -> None:
     )
     for size in ((1, 2, 6, 4), (3, 2, 4, 8)):
         model.check(x=floats(*size))
+
+
+def test_maxima_of_nothing_but_negative_infinity(tmp_path: Path) -> None:
+    model = _model("MaxPool <kernel_shape = [3]> (x)", 1, tmp_path)
+    assert np.isneginf(model.engine.run({"x": np.full((1, 4, 6), -np.inf, np.float32)})["y"]).all()

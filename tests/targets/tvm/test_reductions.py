@@ -1,0 +1,111 @@
+"""Reductions, softmax and normalizations at their edges, beside onnxruntime: several sizes from one library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optc.compiler.diagnostics import UserError
+from tests.targets.tvm.test_lower import Compiled
+
+
+def floats(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+NOTHING = """e = Constant <value_ints = [0]> ()
+        f = Constant <value_ints = [0]> ()
+        a = Constant <value_ints = [1]> ()
+        z = Slice(x, e, f, a)"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ReduceSum", 0),
+        ("ReduceL1", 0),
+        ("ReduceL2", 0),
+        ("ReduceSumSquare", 0),
+        ("ReduceProd", 1),
+        ("ReduceLogSum", -np.inf),
+        ("ReduceLogSumExp", -np.inf),
+        ("ReduceMax", -np.inf),
+        ("ReduceMin", np.inf),
+    ],
+)
+def test_reductions_of_nothing(name: str, value: float, tmp_path: Path) -> None:
+    """The neutral element of each operation, as ONNX defines it."""
+    model = Compiled(f"g (float[N, 4, 3] x) => (float[N, 1, 3] y) {{ {NOTHING}\n y = {name}(z, a) }}", tmp_path, 18)
+    found = model.engine.run({"x": floats(2, 4, 3)})["y"]
+    np.testing.assert_array_equal(found, np.full((2, 1, 3), value, np.float32))
+
+
+def test_axes_that_are_computed_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="axes are computed at run time"):
+        Compiled("g (float[N, 4] x, int64[1] a) => (float[A, B] y) { y = ReduceSum(x, a) }", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ReduceMax", "ReduceMin"])
+def test_extremes_of_truths(name: str, tmp_path: Path) -> None:
+    model = Compiled(
+        f"g (bool[N, 4] x) => (bool[N, 1] y) {{ a = Constant <value_ints = [1]> ()\n y = {name}(x, a) }}", tmp_path, 20
+    )
+    x = np.random.default_rng(0).random((9, 4)) > 0.5
+    expected = x.max(1, keepdims=True) if name == "ReduceMax" else x.min(1, keepdims=True)
+    np.testing.assert_array_equal(model.engine.run({"x": x})["y"], expected)
+
+
+@pytest.mark.parametrize("opset", [8, 11, 13])
+@pytest.mark.parametrize("axis", [0, 1, 2, -2])
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+def test_softmax(name: str, axis: int, opset: int, tmp_path: Path) -> None:
+    if axis < 0 and opset < 11:
+        pytest.skip("negative axes came with opset 11")
+    model = Compiled(f"g (float[N, H, 5] x) => (float[N, H, 5] y) {{ y = {name} <axis = {axis}> (x) }}", tmp_path, opset)
+    for shape in ((2, 3, 5), (4, 7, 5)):
+        model.check(1e-5, x=floats(*shape))
+
+
+@pytest.mark.parametrize("opset", [7, 9, 15])
+@pytest.mark.parametrize("dims", ["", ", W", ", D, H, W"])
+def test_batch_normalization(dims: str, opset: int, tmp_path: Path) -> None:
+    values = {name: np.abs(floats(6, seed=i)) + 0.5 for i, name in enumerate("sbmv")}
+    graph = f"g (float[N, 6{dims}] x) => (float[N, 6{dims}] y) {{ y = BatchNormalization <epsilon = 0.01> (x, s, b, m, v) }}"
+    Compiled(graph, tmp_path, opset, **values).check(1e-5, x=floats(*(3, 6, 4, 5, 2)[: 2 + dims.count(",")]))
+
+
+def test_statistics_of_each_element_are_refused(tmp_path: Path) -> None:
+    graph = "g (float[N, 6] x, float[6] s) => (float[N, 6] y) { y = BatchNormalization <spatial = 0> (x, s, s, s, s) }"
+    with pytest.raises(UserError, match="spatial=0"):
+        Compiled(graph, tmp_path, 7)
+
+
+@pytest.mark.parametrize("dims", [", W", ", D, H, W"])
+def test_groups_and_instances(dims: str, tmp_path: Path) -> None:
+    values = {"s": floats(6), "b": floats(6, seed=1)}
+    graph = f"""g (float[N, 6{dims}] x) => (float[N, 6{dims}] y, float[N, 6{dims}] z) {{
+        y = GroupNormalization <num_groups = 3> (x, s, b)
+        z = InstanceNormalization(x, s, b)
+    }}"""
+    model = Compiled(graph, tmp_path, 21, **values)
+    for size in ((2, 4, 5, 3), (1, 7, 2, 6)):
+        model.check(2e-5, x=floats(size[0], 6, *size[1 : 1 + dims.count(",")]))
+
+
+@pytest.mark.parametrize("axes", ["[0, 2, 3]", "[1]"])
+def test_mean_and_variance(axes: str, tmp_path: Path) -> None:
+    graph = f"g (float[N, 3, H, W] x) => (float[N, 3, H, W] y) {{ y = MeanVarianceNormalization <axes = {axes}> (x) }}"
+    model = Compiled(graph, tmp_path)
+    for shape in ((2, 3, 4, 5), (1, 3, 6, 2)):
+        model.check(2e-5, x=floats(*shape))
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_lines_of_zeros_stay_zero(p: int, tmp_path: Path) -> None:
+    model = Compiled(f"g (float[N, 4] x) => (float[N, 4] y) {{ y = LpNormalization <p = {p}> (x) }}", tmp_path)
+    x = floats(3, 4)
+    x[1] = 0
+    model.check(x=x)
