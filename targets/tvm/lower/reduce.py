@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-<<<<<<< HEAD
-from tvm import te, tirx
-=======
 import numpy as np
-from tvm import relax, te, tirx
->>>>>>> windows
+from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm import compute as kernels
 from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise
-<<<<<<< HEAD
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule
-from optc.targets.tvm.lower.movement import any_axes_of, axis_of, product
-=======
-from optc.targets.tvm.lower.lowering import Lowering, Operand, Rule, is_constant
-from optc.targets.tvm.lower.movement import axes_of, axis_of, full, product
->>>>>>> windows
+from optc.targets.tvm.lower.movement import any_axes_of, axis_of, full, product
 
 _OPAQUE = 8  # TVM's pattern of what is not fused: fusion would define the dimensions twice
 _LANES = 16  # of float32, in the widest vectors there are
@@ -98,13 +89,7 @@ def reduction(kind: str) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         own = ctx.shape(inputs[0])
-<<<<<<< HEAD
         axes = any_axes_of(ctx, node, inputs, len(own))
-=======
-        if len(inputs) > 1 and inputs[1] is not None and not is_constant(inputs[1]):
-            raise ctx.fail(node, "its axes are computed at run time")
-        axes = axes_of(ctx, node, inputs, len(own))
->>>>>>> windows
         if not axes:
             if ir.attribute(node, "noop_with_empty_axes", 0):
                 return inputs[0]
@@ -121,18 +106,12 @@ def reduction(kind: str) -> Rule:
 
 def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> Any:
     dtype = ctx.dtype(operand)
-<<<<<<< HEAD
+    if fed_axes.fixed(axes) and any(isinstance(d, int) and d == 0 for d in (ctx.shape(operand)[a] for a in axes)):
+        return _nothing(ctx, operand, axes, kind)
     if dtype == "bool" or ("int" in dtype and kind in ("l2", "log_sum", "log_sum_exp")):  # of which there is no arithmetic
         wide = "uint8" if dtype == "bool" else "float64"
         found = reduce(ctx, elementwise(ctx, "wide", lambda x: x.astype(wide), operand), axes, kind)
-        return elementwise(ctx, "narrow", lambda x: x.astype(dtype), found)
-=======
-    if any(isinstance(d, int) and d == 0 for d in (ctx.shape(operand)[a] for a in axes)):
-        return _nothing(ctx, operand, axes, kind)
-    if dtype == "bool":  # as bytes, whose lowest is False and whose highest is True
-        found = reduce(ctx, elementwise(ctx, "cast", lambda x: x.astype("uint8"), operand), axes, kind)
-        return elementwise(ctx, "cast", lambda x: fn.convert(x, "bool"), found)
->>>>>>> windows
+        return elementwise(ctx, "narrow", lambda x: fn.convert(x, dtype), found)
     if kind == "mean":
         return over(ctx, operand, axes, te.sum, "mean", after=average)
     if kind in ("max", "min"):
@@ -154,9 +133,7 @@ def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> A
     return result if after is None else elementwise(ctx, kind, after, result)
 
 
-<<<<<<< HEAD
-=======
-def _nothing(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) -> Any:
+def _nothing(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> Any:
     """A reduction of no elements: the neutral element of its operation."""
     dtype = ctx.dtype(operand)
     if dtype == "bool" or "float" in dtype:
@@ -170,7 +147,6 @@ def _nothing(ctx: Lowering, operand: Operand, axes: Sequence[int], kind: str) ->
     return full(ctx, dims, np.array(value).astype(dtype))
 
 
->>>>>>> windows
 def extreme(kind: str, dtype: str) -> Any:
     f = fn.maximum if kind == "max" else fn.minimum
     if "float" not in dtype:

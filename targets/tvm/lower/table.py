@@ -11,6 +11,7 @@ from optc.targets.tvm.lower import (
     einsum,
     integer_windows,
     integers,
+    local,
     nbits,
     ordering,
     pads,
@@ -30,7 +31,6 @@ from optc.targets.tvm.lower import (
 from optc.targets.tvm.lower import choices as ch
 from optc.targets.tvm.lower import elementwise as e
 from optc.targets.tvm.lower import functions as fn
-from optc.targets.tvm.lower import local, pooling, products, quantize, reduce, resize, sampling, signal, windows
 from optc.targets.tvm.lower import movement as m
 from optc.targets.tvm.lower import normalization as n
 from optc.targets.tvm.lower.lowering import Rule
@@ -62,11 +62,8 @@ _STANDARD: dict[str, Rule] = {
     "Ceil": e.simple(tirx.ceil),
     "Celu": e.with_attributes(fn.celu, alpha=1.0),
     "Clip": e.clip,
-<<<<<<< HEAD
     "Compress": counted.uncounted,
-=======
     "Col2Im": local.columns_to_image,
->>>>>>> windows
     "Concat": m.concat,
     "ConstantOfShape": m.constant_of_shape,
     "Conv": windows.conv,
@@ -115,11 +112,8 @@ _STANDARD: dict[str, Rule] = {
     "InstanceNormalization": n.instance_normalization,
     "IsInf": e.with_attributes(fn.is_inf, detect_negative=1, detect_positive=1),
     "IsNaN": e.simple(tirx.isnan),
-<<<<<<< HEAD
     "LSTM": recurrent.lstm,
-=======
     "LRN": local.local_response,
->>>>>>> windows
     "LayerNormalization": n.layer_normalization,
     "LeakyRelu": e.with_attributes(fn.leaky_relu, alpha=0.01),
     "Less": e.simple(lambda a, b: a < b),
