@@ -31,12 +31,7 @@ class Compiled:
         reference: onnx.ModelProto | None = None,
         host: machine.Machine | None = None,
     ) -> None:
-        artifact = build(load.from_proto(proto, "test"), host or machine.host(), "cpu")
-        library = folder / artifact.program["library"]
-        library.parent.mkdir(exist_ok=True)
-        library.write_bytes(artifact.files[artifact.program["library"]])
-        self.notes = artifact.notes
-        self.engine = TvmEngine(library, artifact.program, {n: _aligned(a) for n, a in artifact.weights.items()}, 2)
+        self.engine, self.notes = _loaded(proto, folder, host or machine.host())
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
@@ -52,6 +47,19 @@ class Compiled:
             assert found[output.name].shape == wanted.shape, output.name
             np.testing.assert_allclose(found[output.name], wanted, tolerance, tolerance, err_msg=output.name)
         return found
+
+
+def compiled_engine(proto: onnx.ModelProto, folder: Path) -> TvmEngine:
+    return _loaded(proto, folder, machine.host())[0]
+
+
+def _loaded(proto: onnx.ModelProto, folder: Path, host: machine.Machine) -> tuple[TvmEngine, Sequence[str]]:
+    artifact = build(load.from_proto(proto, "test"), host, "cpu")
+    library = folder / artifact.program["library"]
+    library.parent.mkdir(exist_ok=True)
+    library.write_bytes(artifact.files[artifact.program["library"]])
+    weights = {name: _aligned(array) for name, array in artifact.weights.items()}
+    return TvmEngine(library, artifact.program, weights, 2), artifact.notes
 
 
 def _aligned(array: Array) -> Array:

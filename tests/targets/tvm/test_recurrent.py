@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx.reference
 import pytest
+from onnx.backend.test.case.node import collect_testcases
 
 from benchmarks import zoo
 from optc.compiler import load
@@ -17,7 +18,7 @@ from optc.compiler.diagnostics import UserError
 from optc.targets.tvm import machine
 from optc.targets.tvm.build import build
 
-from .recurrent_layers import Compiled, Layer
+from .recurrent_layers import Compiled, Layer, compiled_engine
 
 SIZES = ((1, 1), (5, 3), (9, 8), (3, 6))  # steps, batch
 
@@ -273,3 +274,16 @@ def test_a_model_that_hears_speech_in_any_number_of_windows(tmp_path: Path) -> N
     for windows in (1, 3, 900):
         found = compiled.check(1e-4, input=random.standard_normal((windows, 576), np.float32) * np.float32(0.1), **state)
         state = {name: found[f"{name}n"] for name in state}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of ONNX's own cases, as they are made
+def test_onnx_node_cases(tmp_path: Path) -> None:
+    found = [c for c in collect_testcases(None) if c.name.startswith(("test_lstm", "test_gru", "test_rnn", "test_simple_rnn"))]
+    assert len(found) >= 18
+    for case in found:
+        engine = compiled_engine(case.model, tmp_path)
+        for inputs, outputs in case.data_sets:
+            feeds = dict(zip((i.name for i in case.model.graph.input), inputs, strict=True))
+            got = engine.run(feeds)
+            for output, wanted in zip(case.model.graph.output, outputs, strict=True):
+                np.testing.assert_allclose(got[output.name], wanted, case.rtol, 1e-6, err_msg=f"{case.name}: {output.name}")
