@@ -33,6 +33,7 @@ from onnx_ir import (
 
 __all__ = [
     "DOMAIN",
+    "UNREGISTERED",
     "Array",
     "Attr",
     "AttributeType",
@@ -74,6 +75,9 @@ Array = npt.NDArray[Any]
 
 DOMAIN = "optc"
 """The domain of operators that standard ONNX cannot express in one node; see ops.py."""
+
+UNREGISTERED = frozenset({"SimplifiedLayerNormalization"})
+"""Operators that onnxruntime's optimizer writes into the standard domain, which has none of that name."""
 
 _ORIGIN = "optc.origin"
 

@@ -201,11 +201,15 @@ def _rewrite(edit: Editor, compiled: _Compiled, match: Match) -> Sequence[ir.Nod
 
 
 def replace_node(edit: Editor, node: ir.Node, build: Callable[[Builder], Any]) -> Sequence[ir.Node] | Refuse:
-    """Replace one node by what `build` makes: a value or array for each output that has a name, a tuple for several, or a Refuse.
+    """Replace one node by what `build` makes: a value or array for each output (None where nothing uses it;
+    those of outputs that are left out may be there), or a Refuse.
 
     The new nodes are returned, or why it did not happen. It is one `edit.step`.
     """
-    roots = [v for v in node.outputs if v.name]
+    used = [i for i, v in enumerate(node.outputs) if v.uses() or v.is_graph_output()]
+    roots = [node.outputs[i] for i in used]
+    if not roots:
+        return Refuse("nothing uses its results")
     mark = edit.mark()
     op = Builder(edit, Match(nodes={id(node): node}, roots=roots), {})
     edit.at = node
@@ -214,9 +218,9 @@ def replace_node(edit: Editor, node: ir.Node, build: Callable[[Builder], Any]) -
     refused = result if isinstance(result, Refuse) else None
     if refused is None:
         results = result if isinstance(result, tuple) else (result,)
-        if len(results) != len(roots):
-            raise InternalError(f"{len(results)} values for {len(roots)} outputs", place=f"node {ir.node_id(node)}")
-        values = [op.value(r, f"{node.name}_{i}") for i, r in enumerate(results)]
+        if len(results) < len(node.outputs):
+            raise InternalError(f"{len(results)} values for {len(node.outputs)} outputs", place=f"node {ir.node_id(node)}")
+        values = [op.value(results[i], f"{node.name}_{i}") for i in used]
         refused = _keep_interface(op, op.match, values)
     if refused is not None or not edit.step(node):
         return _drop(edit, mark, op.made, refused)

@@ -188,7 +188,7 @@ def _operator(node: NodeProto, index: int, context: _Context) -> None:
         )
     if node.domain not in context.opsets:
         raise UserError(f"the domain '{node.domain or 'ai.onnx'}' of operator '{node.op_type}' is not imported", place=where)
-    if node.domain not in STANDARD:
+    if node.domain not in STANDARD or (not node.domain and node.op_type in ir.UNREGISTERED):
         return
     version = context.opsets[node.domain]
     if node.domain == "ai.onnx.ml" and version > onnx.defs.onnx_ml_opset_version():

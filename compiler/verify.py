@@ -86,7 +86,7 @@ def known_operators(model: ir.Model) -> Iterator[Problem]:
                 yield Problem(f"domain '{node.domain}' is not imported", node)
             elif domain == ir.DOMAIN and node.op_type not in ops.OPS:
                 yield Problem(f"operator '{node.op_type}' is not defined in the {ir.DOMAIN} domain", node)
-            elif domain == "":
+            elif domain == "" and node.op_type not in ir.UNREGISTERED:
                 yield from _schema(node, model.opset_imports[domain])
 
 

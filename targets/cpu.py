@@ -62,7 +62,7 @@ class Cpu(Target):
 
 def _functions() -> str:
     """Operators that are defined by others and have no rule of their own."""
-    from optc.compiler import functions
+    from optc.compiler import contrib, functions
     from optc.targets.tvm.lower.table import TABLE
 
-    return "|".join(sorted(functions.names() - {name for domain, name in TABLE if not domain}))
+    return "|".join(sorted((functions.names() | contrib.names()) - {contrib.spelled(*key) for key in TABLE}))

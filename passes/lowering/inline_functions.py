@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from optc.compiler import functions, ir
+from optc.compiler import contrib, functions, ir
 from optc.compiler.diagnostics import nearest
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
 from optc.compiler.rewrite import Builder, Refuse, replace_node
+from optc.compiler.shapes import infer_node
 
 
 @dataclass(frozen=True)
 class InlineFunctions(Pass):
-    """Nodes whose operator is an ONNX function become its body, recursively.
+    """Nodes whose operator is an ONNX function become its body, and those of onnxruntime standard operators, recursively.
 
-    `operators` are those to replace, `Attention|SwiGLU`; all that have a definition if none is named. Random ones stay.
+    `operators` are those to replace, `Attention|com.microsoft.Attention`; all that have a definition if none is named. Random
+    ones stay.
     """
 
     operators: tuple[str, ...] = ()
@@ -28,7 +30,7 @@ class InlineFunctions(Pass):
     numerics = Numerics.REASSOCIATED
 
     def __post_init__(self) -> None:
-        known = functions.names()
+        known = functions.names() | contrib.names()
         for name in self.operators:
             if name not in known:
                 raise ValueError(f"no operator '{name}' is defined by other operators; {nearest(name, known)}")
@@ -37,7 +39,11 @@ class InlineFunctions(Pass):
         work = deque(node for graph in ir.all_graphs(edit.graph) for node in graph)
         while work:
             node = work.popleft()
-            if node.graph is None or not self._wanted(node, edit.opset()):
+            if node.graph is None:
+                continue
+            if any(v.name and (v.dtype is None or v.shape is None) for v in node.outputs):
+                infer_node(edit, node)  # what stands behind an operator that ONNX does not know has no types yet
+            if not self._wanted(node, edit.opset()):
                 continue
             result = replace_node(edit, node, partial(_body, node))
             if isinstance(result, Refuse):
@@ -46,7 +52,13 @@ class InlineFunctions(Pass):
                 work.extendleft(reversed([n for new in result for n in (new, *_inside(new))]))
 
     def _wanted(self, node: ir.Node, opset: int) -> bool:
-        return (not self.operators or node.op_type in self.operators) and functions.has_definition(node, opset)
+        if self.operators and contrib.spelled(*_key(node)) not in self.operators:
+            return False
+        return _key(node) in contrib.TABLE or functions.has_definition(node, opset)
+
+
+def _key(node: ir.Node) -> tuple[str, str]:
+    return "" if node.domain == "ai.onnx" else node.domain, node.op_type
 
 
 def _inside(node: ir.Node) -> list[ir.Node]:
@@ -54,8 +66,14 @@ def _inside(node: ir.Node) -> list[ir.Node]:
 
 
 def _body(node: ir.Node, op: Builder) -> Any:
+    build = contrib.TABLE.get(_key(node))
+    if build is not None:
+        if op.opset < contrib.OPSET:
+            return Refuse(f"its replacement needs opset {contrib.OPSET}, the model has {op.opset}")
+        return build(op, node)
     try:
         graph = functions.definition(node, op.opset)
     except functions.UndefinedError as error:
         return Refuse(str(error))
-    return op.graph(graph, dict.fromkeys(v for v in node.inputs if v is not None and v.name))
+    found = iter(op.graph(graph, dict.fromkeys(v for v in node.inputs if v is not None and v.name)))
+    return tuple(next(found) if v.name else None for v in node.outputs)

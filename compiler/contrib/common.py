@@ -1,0 +1,76 @@
+"""What the builders of several operators use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from optc.compiler import ir
+from optc.compiler.rewrite import Builder
+
+
+def operand(node: ir.Node, index: int) -> Any:
+    """An input, None where it is left out."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    return value if value is not None and value.name else None
+
+
+def wanted(node: ir.Node, index: int) -> bool:
+    """Whether something uses an output."""
+    return index < len(node.outputs) and bool(node.outputs[index].uses() or node.outputs[index].is_graph_output())
+
+
+def fixed(value: ir.Value | None, axis: int) -> int | None:
+    """A dimension, where it is a number."""
+    if value is None or value.shape is None or not -len(value.shape) <= axis < len(value.shape):
+        return None
+    dim = value.shape[axis]
+    return dim if isinstance(dim, int) else None
+
+
+def rank(value: ir.Value | None) -> int | None:
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def number(value: float, like: ir.Value) -> Any:
+    """A scalar of the element type of `like`."""
+    return np.array(value, like.dtype.numpy() if like.dtype is not None else np.float32)
+
+
+def lowest(like: ir.Value) -> Any:
+    return number(float(np.finfo(like.dtype.numpy() if like.dtype is not None else np.float32).min), like)
+
+
+def integers(*values: int) -> Any:
+    return np.array(values, np.int64)
+
+
+def size(op: Builder, value: ir.Value, axis: int) -> Any:
+    """A dimension as int64[1]."""
+    known = fixed(value, axis)
+    return integers(known) if known is not None else op.Gather(op.Shape(value), integers(axis), axis=0)
+
+
+def mean(op: Builder, x: ir.Value) -> ir.Value:
+    """Over the last axis, which stays."""
+    found: ir.Value = op.ReduceMean(x, integers(-1), keepdims=1) if op.opset >= 18 else op.ReduceMean(x, axes=[-1], keepdims=1)
+    return found
+
+
+def positions(op: Builder, length: Any) -> ir.Value:
+    """0, 1, ... as int64[length]; `length` is int64[1]."""
+    found: ir.Value = op.Range(np.array(0), op.Squeeze(length, integers(0)), np.array(1))
+    return found
+
+
+def split_heads(op: Builder, x: ir.Value, heads: int) -> ir.Value:
+    """[B, S, N*H] -> [B, N, S, H]."""
+    found: ir.Value = op.Transpose(op.Reshape(x, integers(0, 0, heads, -1)), perm=[0, 2, 1, 3])
+    return found
+
+
+def merge_heads(op: Builder, x: ir.Value) -> ir.Value:
+    """[B, N, S, H] -> [B, S, N*H]."""
+    found: ir.Value = op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), integers(0, 0, -1))
+    return found
