@@ -37,7 +37,7 @@ def upgrade(proto: ModelProto, place: str) -> ModelProto:
 
 def _constants(proto: ModelProto) -> None:
     """Constants become weights: the converter makes some of integers, which Constant of opset 7 does not have."""
-    for node in [n for n in proto.graph.node if n.op_type == "Constant"]:
+    for node in [n for n in proto.graph.node if n.op_type == "Constant" and n.attribute and n.attribute[0].HasField("t")]:
         tensor = proto.graph.initializer.add()
         tensor.CopyFrom(node.attribute[0].t)
         tensor.name = node.output[0]

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
+from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 from optc.compiler.reference import Reference
 
-from .models import interface, loaded, refused
+from .models import interface, loaded, parsed, refused
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4) - 3
 SHAPE = ("N", 4)
@@ -288,3 +290,34 @@ def test_functions_are_inlined_inside_bodies_and_with_omitted_inputs() -> None:
     )
     proto = with_functions([call("clip", "x", "", "h", "y")], clip, weights=[weight("h", 1)])
     assert np.array_equal(run(proto), np.minimum(X, 1))
+
+
+# damage
+
+OLD = """<ir_version: 3, opset_import: ["" : 6]>
+g (float[2,4] x, float[4] s) => (float[8] y) <float[4] c = {1, 2, 3, 4}, float[4] s = {1, 2, 3, 4}, int64[1] k = {8}> {
+  [a] t = Add <broadcast = 1, axis = 1> (x, c)
+  [p] u = PRelu (t, s)
+  [m] q = Constant <value = float {2}> ()
+  [n] v = Mul <broadcast = 1> (u, q)
+  [d] w = Dropout <is_test = 1> (v)
+  y = Reshape (w, k)
+}"""
+
+
+def test_damaged_bytes_of_an_old_model_are_the_users_error_or_nothing() -> None:
+    whole = parsed(OLD).SerializeToString()
+    refusals = 0
+    for seed in range(400):
+        rng, data, proto = np.random.default_rng(seed), bytearray(whole), ModelProto()
+        for at in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[at] = rng.integers(0, 256 if seed % 2 else 24)
+        try:
+            proto.ParseFromString(bytes(data))
+        except DecodeError:
+            continue
+        try:
+            loaded(proto)
+        except UserError:
+            refusals += 1
+    assert refusals > 50
