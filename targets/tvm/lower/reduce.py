@@ -111,7 +111,7 @@ def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> A
     if dtype == "bool" or ("int" in dtype and kind in ("l2", "log_sum", "log_sum_exp")):  # of which there is no arithmetic
         wide = "uint8" if dtype == "bool" else "float64"
         found = reduce(ctx, elementwise(ctx, "wide", lambda x: x.astype(wide), operand), axes, kind)
-        return elementwise(ctx, "narrow", lambda x: fn.convert(x, dtype), found)
+        return elementwise(ctx, "narrow", lambda x: x.astype(dtype), found)
     if kind == "mean":
         return over(ctx, operand, axes, te.sum, "mean", after=average)
     if kind in ("max", "min"):
