@@ -19,7 +19,7 @@ def grid_sample(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     x, grid = inputs[0], inputs[1]
     own, places = ctx.shape(x), ctx.shape(grid)
     rank, dtype = len(own) - 2, ctx.dtype(x)
-    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(*[str(ir.attribute(node, "mode", "linear"))] * 2)
+    mode = str(ir.attribute(node, "mode", "linear")).removeprefix("bi")  # before opset 20: bilinear, bicubic
     padding = ir.attribute(node, "padding_mode", "zeros")
     corners = bool(ir.attribute(node, "align_corners", 0))
     if dtype not in ("float16", "float32", "float64") or ctx.dtype(grid) != dtype:
