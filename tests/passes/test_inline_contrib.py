@@ -151,6 +151,19 @@ def test_attention(mask: str, unidirectional: int, past: int) -> None:
     )
 
 
+@pytest.mark.parametrize("mask", ["ends", "raw"])
+def test_attention_of_any_batch_and_length(mask: str) -> None:
+    inputs = {"x": floats(2, 4, 8), "w": floats(8, 24) / 3, "b": floats(24), "mask": MASKS[mask](4)}
+    proto, feeds = build("Attention", inputs, ["y"], 17, ("w", "b"), num_heads=2, unidirectional=1)
+    for value, dims in zip(proto.graph.input, (("B", "S", 8), ("B",) if mask == "ends" else ("B", "S")), strict=True):
+        value.CopyFrom(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, dims))
+    edit = replaced(proto)
+    assert edit.refusals == []
+    np.testing.assert_allclose(
+        Reference(edit.model, 1).run(feeds)["y"], Reference(proto, 1).run(feeds)["y"], rtol=1e-4, atol=1e-5
+    )
+
+
 def test_attention_with_values_of_another_width() -> None:
     inputs = {"x": floats(2, 4, 8), "w": floats(8, 28) / 3, "b": floats(28)}
     same("Attention", inputs, num_heads=2, qkv_hidden_sizes=[8, 8, 12])
