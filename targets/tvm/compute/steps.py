@@ -38,8 +38,7 @@ def run(layer: Recurrence, wanted: Sequence[str], parallel: bool) -> Callable[..
             return _Writer(layer, held, steps, batch).function(parallel)
 
         results = [work, *[shapes[name] for name in wanted]]
-        found = te.extern(results, list(tensors), body, name="recurrence", dtype=[layer.dtype] * len(results))
-        return list(found) if isinstance(found, list | tuple) or len(results) > 1 else [found]
+        return list(te.extern(results, list(tensors), body, name="recurrence", dtype=[layer.dtype] * len(results)))
 
     return compute
 

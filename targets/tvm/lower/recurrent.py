@@ -77,7 +77,16 @@ def _layer(
     hidden = ir.attribute(node, "hidden_size", ctx.shape(given["r"])[-1])
     if not isinstance(hidden, int):
         raise ctx.fail(node, "its hidden size is known only at run time")
+    directions, rows = len(reversed_), cell.gates * hidden
+    for name, shape in (("w", [directions, rows]), ("r", [directions, rows, hidden])):
+        own = ctx.shape(given[name])[: len(shape)]
+        if any(isinstance(found, int) and found != wanted for found, wanted in zip(own, shape, strict=True)):
+            raise ctx.fail(
+                node, f"its {name.upper()} is {own}..., where {directions} directions and hidden size {hidden} need {shape}"
+            )
     clip = ir.attribute(node, "clip")
+    if clip is not None and clip <= 0:
+        raise ctx.fail(node, f"its clip is {clip}, and a bound is positive")
     return Recurrence(
         cell=cell,
         hidden=hidden,
@@ -87,7 +96,7 @@ def _layer(
         cache=ctx.machine.l2,
         reversed=reversed_,
         activations=activations(ctx, node, len(reversed_), defaults),
-        clip=float(clip) if clip else None,  # 0 is no bound to onnxruntime either
+        clip=None if clip is None else float(clip),
         batch_first=bool(ir.attribute(node, "layout", 0)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -145,13 +146,27 @@ def test_attributes_of_activations_are_taken_in_order(op: str, direction: str, n
 
 
 @pytest.mark.parametrize(
-    ("activations", "reason"),
-    [(["Affine"], "lacks activation_alpha"), (["Swish"], "Swish is not known"), (["Tanh", "Tanh"], "2 activations where 1")],
+    ("attributes", "reason"),
+    [
+        ({"activations": ["Affine"]}, "lacks activation_alpha"),
+        ({"activations": ["Swish"]}, "Swish is not known"),
+        ({"activations": ["Tanh", "Tanh"]}, "2 activations where 1"),
+        ({"clip": 0.0}, "a bound is positive"),
+        ({"direction": "backward"}, "its direction is 'backward'"),
+    ],
+    ids=str,
 )
-def test_activations_that_are_refused(activations: list[str], reason: str, tmp_path: Path) -> None:
+def test_what_is_refused(attributes: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason) as caught:
-        build(load.from_proto(Layer("RNN", activations=activations).model(), "test"), machine.host(), "cpu")
+        build(load.from_proto(Layer("RNN", **attributes).model(), "test"), machine.host(), "cpu")
     assert "node" in str(caught.value)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    proto = Layer("GRU", direction="bidirectional", outputs=("Y",)).model()
+    del proto.graph.node[0].attribute[:]
+    with pytest.raises(UserError, match="its W is"):
+        build(load.from_proto(proto, "test"), machine.host(), "cpu")
 
 
 @pytest.mark.parametrize("outputs", [("Y",), ("Y_h",), ("Y_c",), ("Y", "Y_c"), ("Y_h", "Y_c")], ids="-".join)
