@@ -42,13 +42,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         fused = unaligned_inputs(fuse(lowered.module))
         scheduled, notes = schedule_module(fused, machine)
         finished = finish(scheduled, lowered.computed)
-        refuse_python(finished, lowered.notes)
-        try:
-            executable = relax.build(finished, target, relax_pipeline=None)
-        except RuntimeError as error:
-            if "cannot emit this Relax operator" not in str(error):
-                raise
-            raise unknown(str(error).strip().splitlines()[-1], lowered.notes) from error
+        executable = relax.build(finished, target, relax_pipeline=None)
     stored, forms = compact(lowered.weights)
     code = link(executable.mod)
     library = f"lib/{variant}-{hashlib.sha256(code).hexdigest()[:12]}.so"
@@ -63,7 +57,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "compact": forms,
         "work": lowered.work,
     }
-    return Artifact({library: code}, stored, program, (*lowered.notes, *notes))
+    return Artifact({library: code}, stored, program, tuple(notes))
 
 
 def fuse(module: Any) -> Any:
@@ -97,30 +91,6 @@ def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:
         ]
     )(module)
     return in_order(tvm.transform.Sequential([passes.VMShapeLower(), passes.AttachGlobalSymbol()])(bind(planned, computed)))
-
-
-def refuse_python(module: Any, notes: Sequence[str]) -> None:
-    """Raise UserError where the module calls what TVM's compiler has in Python: a process that loads a bundle lacks it."""
-    called: list[str] = []
-
-    def visit(expr: Any) -> None:
-        if isinstance(expr, relax.ExternFunc) and expr.global_symbol.startswith("relax.run."):
-            called.append(expr.global_symbol)
-
-    for function in module.functions.values():
-        if isinstance(function, relax.Function):
-            relax.analysis.post_order_visit(function, visit)
-    if called:
-        raise unknown(called[0], notes)
-
-
-def unknown(operation: str, notes: Sequence[str]) -> UserError:
-    """What TVM's frontend made of a node, and no native code is known for; the notes name the node."""
-    return UserError(
-        f"no native code is known for TVM's {operation}",
-        lines=notes,
-        hint="--target onnxruntime runs the model without native code",
-    )
 
 
 def in_order(module: Any) -> Any:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from optc.compiler import ir, ops
 from optc.targets.tvm.lower.bind import bind
-from optc.targets.tvm.lower.fallback import convert, known
 from optc.targets.tvm.lower.lowering import Lowered, Lowering
 from optc.targets.tvm.lower.table import TABLE
 
@@ -18,15 +17,13 @@ __all__ = ["Lowered", "bind", "lower", "refusal"]
 
 def lower(model: ir.Model, machine: Machine) -> Lowered:
     """The model's main graph as a Relax module. Raises UnbuildableError with the nodes that cannot be lowered."""
-    return Lowering(model, machine, TABLE, convert).run()
+    return Lowering(model, machine, TABLE).run()
 
 
 def refusal(node: ir.Node) -> str:
     """Why no rule lowers a node; empty where one does, unless it finds a case that it does not know."""
     domain = "" if node.domain == "ai.onnx" else node.domain
-    if list(ir.bodies(node)):
+    if any(True for _ in ir.bodies(node)):
         return "it has bodies"
-    ours = domain == ir.DOMAIN and node.op_type in ops.OPS
-    if (domain, node.op_type) in TABLE or ours or known(node):
-        return ""
-    return f"operator {node.op_type} of domain {domain or 'ai.onnx'} is not known to this target"
+    known = (domain, node.op_type) in TABLE or (domain == ir.DOMAIN and node.op_type in ops.OPS) or ir.standard(node, "Constant")
+    return "" if known else f"operator {node.op_type} of domain {domain or 'ai.onnx'} is not known to this target"

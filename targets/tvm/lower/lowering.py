@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +50,6 @@ class Lowered:
     work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
     known: list[tuple[str, int]]  # (input, element): numbers among the inputs that dimensions depend on
-    notes: list[str] = field(default_factory=list)
 
 
 def is_symbolic(operand: Operand) -> bool:
@@ -64,13 +63,12 @@ def is_constant(operand: Operand) -> bool:
 class Lowering:
     """The state of one lowering, and what the rules need of it."""
 
-    def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule], fallback: Rule) -> None:
+    def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule]) -> None:
         self.model, self.machine = model, machine
         self.builder = relax.BlockBuilder()
         self.analyzer = tvm.sym.Analyzer()
         self.weights: dict[str, ir.Array] = {}
-        self.notes: list[str] = []
-        self._table, self._fallback = table, fallback
+        self._table = table
         self._values: dict[ir.Value, Operand] = {}
         self._dims: dict[str, Any] = {}
         self._computed: list[tuple[Dim, Any]] = []  # see opaque
@@ -133,7 +131,7 @@ class Lowering:
         computed = [(e, v) for v, e in self._meaning.items()]
         known = [(name, i) for name, held in self._known.items() for i in range(len(held))]
         fed = sum(self._typical(self._values[value]) for value in self._inputs)
-        return Lowered(module, inputs, names, views, self.weights, self._work // max(fed, 1), computed, known, self.notes)
+        return Lowered(module, inputs, names, views, self.weights, self._work // max(fed, 1), computed, known)
 
     def _type(self, value: ir.Value) -> Any:
         dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape or ())]
@@ -176,7 +174,9 @@ class Lowering:
             results = folded
         else:
             inputs = [types.hold(x) for x in inputs]
-            rule = self._table.get((domain, node.op_type), self._fallback)
+            rule = self._table.get((domain, node.op_type))
+            if rule is None:
+                raise self.fail(node, "no rule lowers it")
             half = types.rounds(node) and any(x is not None and self.dtype(x) == "float16" for x in inputs)
             found = rule(self, node, [self._recast(x, "float16", "float32") for x in inputs] if half else inputs)
             results = list(found) if isinstance(found, list | tuple) else [found]

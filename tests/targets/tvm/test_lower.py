@@ -10,12 +10,11 @@ import onnx
 import onnx.parser
 import onnxruntime as ort
 import pytest
-from tvm import relax
 
 from optc.compiler import load
 from optc.compiler.diagnostics import UserError
 from optc.targets.tvm import machine
-from optc.targets.tvm.build import build, fuse, refuse_python
+from optc.targets.tvm.build import build
 from optc.targets.tvm.engine import TvmEngine
 from optc.targets.tvm.lower import lower
 
@@ -284,35 +283,10 @@ def test_quantization_rounds_half_to_even_and_saturates(tmp_path: Path) -> None:
     model.check(x=np.array([-100, -0.25, 0.25, 0.75, 1.2, 1000], np.float32))
 
 
-def test_what_the_table_lacks_is_reported(tmp_path: Path) -> None:
-    fallback = Compiled("g (float[3, 4] x) => (float[3, 4] y) { y = Shrink <bias = 0.5> (x) }", tmp_path)
-    assert any("Shrink" in note and "TVM's ONNX frontend" in note for note in fallback.artifact.notes)
-    fallback.check(x=_floats(3, 4))
-
-
 def test_an_operator_nobody_knows_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Multinomial") as caught:
         Compiled("g (float[N, 3] x) => (int32[N, 1] y) { y = Multinomial(x) }", tmp_path)
     assert "node" in str(caught.value)
-
-
-def test_what_tvms_converter_refuses_is_a_clear_error(tmp_path: Path) -> None:
-    graph = "g (float[2, 4, 8] q, float[2, 4, 8] k) => (float[2, 4, 8] y) { y = Attention(q, k, k) }"
-    with pytest.raises(UserError, match="Attention") as caught:
-        Compiled(graph, tmp_path, opset=23)
-    assert "node" in str(caught.value)
-
-
-def test_a_conversion_without_native_code_is_refused_when_compiling() -> None:
-    """What TVM's compiler has in Python only."""
-    builder, x = relax.BlockBuilder(), relax.Var("x", relax.TensorType([3, 4], "float32"))
-    with builder.function("main", [x]):
-        with builder.dataflow():
-            found = builder.emit_output(relax.op.nonzero(x))
-        builder.emit_func_output(found)
-    with pytest.raises(UserError, match="no native code") as caught:
-        refuse_python(fuse(builder.get()), ["lowered by TVM's ONNX frontend: node 'a'"])
-    assert "node 'a'" in str(caught.value)
 
 
 def test_a_body_that_uses_outer_values_is_no_constant(tmp_path: Path) -> None:
