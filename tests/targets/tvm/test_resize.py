@@ -43,9 +43,9 @@ def test_nearest(transform: str, rounding: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("scales", [[1, 1, 0.5, 0.25], [1, 1, 0.5, 2]])
-def test_antialias(mode: str, scales: list[float], tmp_path: Path) -> None:
-    """onnxruntime leaves out what lies outside the image; ONNX asks for that by exclude_outside alone."""
-    _several(_scaled(f'mode = "{mode}", antialias = 1, exclude_outside = 1', scales, tmp_path))
+@pytest.mark.parametrize("excluded", [0, 1])
+def test_antialias(excluded: int, mode: str, scales: list[float], tmp_path: Path) -> None:
+    _several(_scaled(f'mode = "{mode}", antialias = 1, exclude_outside = {excluded}', scales, tmp_path))
 
 
 @pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
