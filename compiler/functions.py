@@ -163,7 +163,8 @@ def _in_opset(model: onnx.ModelProto, written: int, opset: int) -> onnx.ModelPro
     if not changed:
         return model
     try:
-        if written > opset and opset >= 7 and set(changed) <= _TYPES_ADDED:
+        same_since = 8 if set(changed) & {"Max", "Min", "Sum"} else 7  # these do not broadcast before
+        if written > opset and opset >= same_since and set(changed) <= _TYPES_ADDED:
             model.opset_import[0].version = opset
         else:
             model = onnx.version_converter.convert_version(model, opset)

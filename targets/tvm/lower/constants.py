@@ -32,7 +32,7 @@ def fold(node: ir.Node, inputs: Sequence[Any], opset: int) -> list[Any] | None:
     if any(x.dtype == object for x in present):
         rule = _SYMBOLIC.get(node.op_type)
         return None if rule is None else rule(node, present)
-    if node.op_type.startswith("Random") or node.op_type in ("Multinomial", "Bernoulli"):
+    if node.op_type.startswith("Random") or node.op_type in ("Multinomial", "Bernoulli", "GRU", "LSTM", "RNN"):
         return None
     if node.op_type in ("ConstantOfShape", "Expand", "Tile") and _grown(present) > _LIMIT:
         return None

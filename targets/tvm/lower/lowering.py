@@ -23,7 +23,7 @@ from optc.compiler import ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, growth, types
-from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, unusable
+from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, foreign, unusable
 from optc.targets.tvm.lower.work import typical
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Lowering:
                         self._attempt(node)
                     for value in graph.outputs:
                         maker = value.producer()
-                        if maker is not None and (reason := unusable(value)):
+                        if maker is not None and (reason := foreign(value)):
                             self._refused.setdefault(maker.name or "", reason)
                     if self._refused or self._early:
                         raise UnbuildableError(self._refused, frozenset(self._early))
@@ -126,7 +126,7 @@ class Lowering:
         module = self.builder.get()
         module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
         inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in self._inputs]
-        kinds = {value.name or "": dtype_of(value.dtype, value.name) for value in graph.outputs}
+        kinds = {value.name or "": types.kind_of(value, self.operand(value)) for value in graph.outputs}
         views = {name: kind for name, kind in kinds.items() if types.held(kind) != kind}
         computed = [(e, v) for v, e in self._meaning.items()]
         known = [(name, i) for name, held in self._known.items() for i in range(len(held))]

@@ -351,7 +351,7 @@ def tile(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 def range_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """Of integers whose number follows from dimensions; the pass count-results makes another operator of the others."""
     if any("float" in ctx.dtype(x) for x in inputs):
-        raise ctx.fail(node, "its limits are floats that are computed at run time")
+        raise ctx.fail(node, "its limits are floats of run time, and the pass count-results left it alone")
     start, limit, delta = (ctx.integers(node, x, "bounds")[0] for x in inputs)
     if not isinstance(delta, int):
         raise ctx.fail(node, "its step depends on a dimension")

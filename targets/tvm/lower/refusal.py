@@ -28,14 +28,18 @@ class LaterError(Exception):
 
 
 def unusable(value: ir.Value) -> str:
-    """Why native code can neither take nor give a value; empty where it can."""
+    """Why native code cannot take a value; empty where it can."""
+    reason = foreign(value) or ("" if value.dtype is not None else f"'{value.name}' has no element type")
+    return reason or (f"the rank of '{value.name}' is known only at run time" if value.shape is None else "")
+
+
+def foreign(value: ir.Value) -> str:
+    """Why native code cannot even give a value; empty where it can, or where nothing is known of it yet."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         return f"'{value.name}' is no tensor"
-    if value.dtype is None:
-        return f"'{value.name}' has no element type"
-    if value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX"):
+    if value.dtype is not None and (value.dtype == ir.DataType.STRING or value.dtype.name.startswith("COMPLEX")):
         return f"'{value.name}' is {value.dtype.name.lower()}"
-    return f"the rank of '{value.name}' is known only at run time" if value.shape is None else ""
+    return ""
 
 
 def dtype_of(dtype: ir.DataType | None, name: str | None) -> str:

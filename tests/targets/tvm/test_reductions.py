@@ -43,38 +43,13 @@ def test_reductions_of_nothing(name: str, value: float, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.full((2, 1, 3), value, np.float32))
 
 
-def test_axes_that_are_computed_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="axes are computed at run time"):
-        Compiled("g (float[N, 4] x, int64[1] a) => (float[A, B] y) { y = ReduceSum(x, a) }", tmp_path)
-
-
-@pytest.mark.parametrize("name", ["ReduceMax", "ReduceMin"])
-def test_extremes_of_truths(name: str, tmp_path: Path) -> None:
-    model = Compiled(
-        f"g (bool[N, 4] x) => (bool[N, 1] y) {{ a = Constant <value_ints = [1]> ()\n y = {name}(x, a) }}", tmp_path, 20
-    )
-    x = np.random.default_rng(0).random((9, 4)) > 0.5
-    expected = x.max(1, keepdims=True) if name == "ReduceMax" else x.min(1, keepdims=True)
-    np.testing.assert_array_equal(model.engine.run({"x": x})["y"], expected)
-
-
-@pytest.mark.parametrize("opset", [8, 11, 13])
-@pytest.mark.parametrize("axis", [0, 1, 2, -2])
-@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
-def test_softmax(name: str, axis: int, opset: int, tmp_path: Path) -> None:
-    if axis < 0 and opset < 11:
-        pytest.skip("negative axes came with opset 11")
-    model = Compiled(f"g (float[N, H, 5] x) => (float[N, H, 5] y) {{ y = {name} <axis = {axis}> (x) }}", tmp_path, opset)
-    for shape in ((2, 3, 5), (4, 7, 5)):
-        model.check(1e-5, x=floats(*shape))
-
-
-@pytest.mark.parametrize("opset", [7, 9, 15])
-@pytest.mark.parametrize("dims", ["", ", W", ", D, H, W"])
-def test_batch_normalization(dims: str, opset: int, tmp_path: Path) -> None:
-    values = {name: np.abs(floats(6, seed=i)) + 0.5 for i, name in enumerate("sbmv")}
-    graph = f"g (float[N, 6{dims}] x) => (float[N, 6{dims}] y) {{ y = BatchNormalization <epsilon = 0.01> (x, s, b, m, v) }}"
-    Compiled(graph, tmp_path, opset, **values).check(1e-5, x=floats(*(3, 6, 4, 5, 2)[: 2 + dims.count(",")]))
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axes", [[0], [2], [-2]])
+def test_axes_may_be_fed(axes: list[int], keepdims: int, tmp_path: Path) -> None:
+    """How many there are is known, which ones is seen in each call."""
+    graph = f"g (float[N, 4, 3] x, int64[1] a) => (float[A, B{', C' * keepdims}] y)"
+    graph += f" {{ y = ReduceSum <keepdims = {keepdims}> (x, a) }}"
+    Compiled(graph, tmp_path, 18).check(x=floats(2, 4, 3), a=np.array(axes, np.int64))
 
 
 def test_statistics_of_each_element_are_refused(tmp_path: Path) -> None:
