@@ -102,6 +102,19 @@ def _if(node: ir.Node) -> Iterator[Type]:
         yield results[0].dtype, ir.Shape(c[0] if all(d == c[0] for d in c) and _named(c[0]) else None for c in columns)
 
 
+def items(node: ir.Node, body: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
+    """What a Scan gives its body of each scanned input: the same extents in every step, without the axis."""
+    if not ir.standard(node, "Scan") or len(body.inputs) != len(node.inputs):  # opset 8 had batches and lengths
+        return
+    scanned = int(ir.attribute(node, "num_scan_inputs"))
+    axes = ir.attribute(node, "scan_input_axes", (0,) * scanned)
+    for value, whole, axis in zip(body.inputs[-scanned:], node.inputs[-scanned:], axes, strict=True):
+        if whole is not None and whole.shape is not None:
+            dims = list(whole.shape)
+            del dims[axis]
+            yield value, ir.Shape(dims)
+
+
 def _repeated(node: ir.Node) -> Iterator[Type]:
     """Of Loop and Scan: a state has the extents that it begins with where the body gives them back; gathered outputs have one
     dimension more, the count."""

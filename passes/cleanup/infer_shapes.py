@@ -9,7 +9,7 @@ from optc.compiler.contents import Contents, contents
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
-from optc.compiler.shapes import infer_node
+from optc.compiler.shapes import infer_node, items
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,8 @@ class InferShapes(Pass):
 def _graph(edit: Editor, graph: ir.Graph, known: Contents) -> None:
     for node in graph:
         for body in ir.bodies(node):
+            for value, shape in items(node, body):
+                if value.shape != shape:
+                    edit.set_type(value, value.dtype, shape)
             _graph(edit, body, known)
         infer_node(edit, node, known)

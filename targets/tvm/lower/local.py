@@ -11,6 +11,7 @@ from tvm import relax, te, tirx
 from optc.compiler import ir
 from optc.targets.tvm.lower.convolution import with_bias
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand
+from optc.targets.tvm.lower.movement import product
 from optc.targets.tvm.lower.sampling import bilinear
 from optc.targets.tvm.lower.sliding import Window, window_of
 
@@ -39,19 +40,17 @@ def local_response(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
 def columns_to_image(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """x [N, C * taps, windows], image shape, block shape -> [N, C, image...]: every element the sum of the taps that cover it."""
     image = [ctx.opaque(d) for d in ctx.integers(node, inputs[1], "image_shape")]
-    block = ctx.integers(node, inputs[2], "block_shape")
-    if not all(isinstance(b, int) for b in block):
-        raise ctx.fail(node, "its block_shape is known only at run time")
+    block = [ctx.opaque(d) for d in ctx.integers(node, inputs[2], "block_shape")]
     window = window_of(ctx, node, image, block)
     n, rows, _ = ctx.shape(inputs[0])
-    channels = rows // math.prod(block)
+    channels = ctx.opaque(rows // product(block))
     counts = [ctx.opaque(e) for e in window.extents(image)]
     x = ctx.tensor(inputs[0])
     lines = ctx.reshape(x, [n, channels, *block, *counts])
     rank = len(block)
 
     def compute(x: Any, image: Any) -> Any:
-        taps = [te.reduce_axis((0, b), name=f"t{i}") for i, b in enumerate(block)]
+        taps = [te.reduce_axis((0, b), name=f"t{i}") for i, b in enumerate(x.shape[2 : 2 + rank])]
 
         def element(n: Any, c: Any, *at: Any) -> Any:
             places = [o + b - t * d for o, b, t, d in zip(at, window.before, taps, window.dilations, strict=True)]
@@ -61,7 +60,7 @@ def columns_to_image(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) ->
                 inside += [p >= 0, i < count, tirx.floormod(p, s) == 0]
             return te.sum(tirx.if_then_else(tirx.all(*inside), x(n, c, *taps, *index), tirx.const(0, x.dtype)), axis=taps)
 
-        return te.compute((x.shape[0], channels, *image), element, name="image")
+        return te.compute((*x.shape[:2], *image), element, name="image")
 
     return ctx.te("col2im", compute, lines, [tirx.IntImm("int64", d) if isinstance(d, int) else d for d in image])
 

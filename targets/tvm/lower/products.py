@@ -27,8 +27,23 @@ def product(ctx: Lowering, a: Operand, b: Operand, bias: ir.Array | None) -> Any
         rows = ctx.reshape(a, [1, own[0]]) if len(own) == 1 else ctx.tensor(a)
         result = call(ctx, "gemm", compute.gemm(ctx.machine, ctx.shape(rows), b, bias), rows)
         return ctx.reshape(result, [b.shape[1]]) if len(own) == 1 else result
-    result = ctx.emit(relax.op.matmul(ctx.tensor(a), ctx.tensor(b)))
+    left, right = ctx.tensor(a), ctx.tensor(b)
+    result = ctx.emit(relax.op.matmul(left, _fitted(ctx, left, right)))
     return result if bias is None else elementwise(ctx, "bias", lambda x, y: x + y, result, bias)
+
+
+def _fitted(ctx: Lowering, left: Any, right: Any) -> Any:
+    """The right side, its dimensions those of the left where they must be equal and cannot be proved so."""
+    own, others = ctx.shape(right), ctx.shape(left)
+    if len(own) < 2 or len(others) < 2:
+        return right
+    wanted = list(own)
+    for back in range(3, min(len(own), len(others)) + 1):
+        mine, theirs = own[-back], others[-back]
+        if not any(isinstance(d, int) and d == 1 for d in (mine, theirs)):
+            wanted[-back] = theirs
+    wanted[-2] = others[-1]
+    return right if ctx.same_shape(own, wanted) else ctx.assume_shape(right, wanted)
 
 
 def gemm(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -71,6 +71,20 @@ def _over_fed(ctx: Lowering, var: Any, axes: Sequence[Dim], reducer: Any, name: 
     return ctx.te(name, compute, var, kept, gone, pattern=_OPAQUE)
 
 
+def _spread(ctx: Lowering, reduced: Any, like: Operand) -> Any:
+    """A reduction over fed axes at every element of what was reduced."""
+
+    def compute(x: Any, dims: Any) -> Any:
+        one = fed_axes.number(1)
+        return te.compute(
+            tuple(dims),
+            lambda *at: x(*[tirx.Select(d == one, 0 * i, i) for i, d in zip(at, x.shape, strict=True)]),
+            name="spread",
+        )
+
+    return ctx.te("spread", compute, reduced, [fed_axes.number(d) for d in ctx.shape(like)], pattern=_OPAQUE)
+
+
 def _finished(total: Any, count: Any, name: str, after: Callable[[Any, Any], Any] | None) -> Any:
     return total if after is None else te.compute(total.shape, lambda *at: after(total(*at), count), name=f"{name}_out")
 
@@ -118,7 +132,8 @@ def reduce(ctx: Lowering, operand: Operand, axes: Sequence[Dim], kind: str) -> A
         return over(ctx, operand, axes, extreme(kind, dtype), kind)
     if kind == "log_sum_exp":
         peak = over(ctx, operand, axes, extreme("max", dtype), "max")
-        shifted = elementwise(ctx, "shifted", lambda x, m: tirx.exp(x - m), operand, peak)
+        level = peak if fed_axes.fixed(axes) else _spread(ctx, peak, operand)
+        shifted = elementwise(ctx, "shifted", lambda x, m: tirx.exp(x - m), operand, level)
         return elementwise(ctx, "log", lambda s, m: tirx.log(s) + m, over(ctx, shifted, axes, te.sum, "sum"), peak)
     before, after = {
         "sum": (_identity, None),

@@ -18,7 +18,7 @@ _OPAQUE = 8  # FuseOps' kOpaque: scheduled apart, since a guarded read inside a 
 class Window:
     """A value an axis of each: taps, steps in elements, and what is padded before and after (symbolic under SAME)."""
 
-    kernel: tuple[int, ...]
+    kernel: tuple[Dim, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     before: tuple[Dim, ...]
@@ -39,7 +39,7 @@ class Window:
         return count - int(over) if isinstance(count, int) else count - tirx.Cast("int64", over)
 
 
-def window_of(ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: Sequence[int], *, ceil_mode: bool = False) -> Window:
+def window_of(ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: Sequence[Dim], *, ceil_mode: bool = False) -> Window:
     """The node's window over `spatial` extents, with auto_pad resolved."""
     rank = len(kernel)
     if rank != len(spatial):
@@ -55,11 +55,11 @@ def window_of(ctx: Lowering, node: ir.Node, spatial: Sequence[Dim], kernel: Sequ
         small, large = [t // 2 for t in total], [t - t // 2 for t in total]
         pads = small + large if auto == "SAME_UPPER" else large + small
     pads = [ctx.opaque(p) for p in pads]
-    taps = tuple(int(k) for k in kernel)
+    taps = tuple(kernel)
     return Window(taps, strides, dilations, tuple(pads[:rank]), tuple(pads[rank:]), ceil_mode)
 
 
-def same_pad(extent: Dim, kernel: int, stride: int, dilation: int) -> Dim:
+def same_pad(extent: Dim, kernel: Dim, stride: int, dilation: int) -> Dim:
     """What must be padded in all for an output of ceil(extent / stride)."""
     reach = (kernel - 1) * dilation
     if stride == 1:
