@@ -255,19 +255,23 @@ def _place(i: Any, size: Any, out: Any, scale: float | None, transform: str) -> 
     """The source coordinate of output index i."""
     here, inputs, outputs = (tirx.Cast(_REAL, v) for v in (i, size, out))
     half = tirx.const(0.5, _REAL)
-    ratio = inputs / outputs if scale is None else tirx.const(1 / scale, _REAL)
+
+    def scaled(at: Any) -> Any:
+        """By the ratio of the extents: multiplied first, so that what lies between two elements is not moved by a rounding."""
+        return at * inputs / outputs if scale is None else at * tirx.const(1 / scale, _REAL)
+
     if transform == "asymmetric":
-        return here * ratio
+        return scaled(here)
     if transform == "align_corners":
         return tirx.if_then_else(
             out > 1, here * (inputs - tirx.const(1, _REAL)) / (outputs - tirx.const(1, _REAL)), tirx.const(0, _REAL)
         )
     if transform == "tf_half_pixel_for_nn":
-        return (here + half) * ratio
-    centred = (here + half) * ratio - half
+        return scaled(here + half)
+    centred = scaled(here + half) - half
     if transform == "pytorch_half_pixel":
         return tirx.if_then_else(out > 1, centred, tirx.const(0, _REAL))
     if transform == "half_pixel_symmetric":
-        whole = inputs / ratio
+        whole = outputs if scale is None else inputs * tirx.const(scale, _REAL)
         return inputs * half * (tirx.const(1, _REAL) - outputs / whole) + centred
     return centred
