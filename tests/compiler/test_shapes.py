@@ -127,3 +127,24 @@ def test_names_that_an_exporter_gave_to_an_output_are_not_those_of_an_input() ->
     known = dims(model.graph.outputs[0])
     assert known is not None
     assert str(known[0]) == "y_d0"
+
+
+def test_what_a_loop_and_a_scan_give_and_take() -> None:
+    """Bodies whose inputs have no types, as function definitions write them: these follow from what the node is given."""
+    loop = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[2, 4] x, int64 n) => (float[A, B] last, float[C, D, E] all) {
+        go = Constant <value = bool {1}> ()
+        last, all = Loop <body = b (i, c, s) => (d, t, u) { d = Identity (c) t = Relu (s) u = Neg (t) }> (n, go, x)
+    }"""
+    scan = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[4] s, float[5, 4] x) => (float[A] e, float[B, C] r) {
+        e, r = Scan <num_scan_inputs = 1, body = b (a, u) => (t, v) { t = Add (a, u) v = Identity (t) }> (s, x)
+    }"""
+    for text, inputs in ((loop, ["INT64[]", "BOOL[]", "FLOAT[?,?]"]), (scan, ["FLOAT[4]", "FLOAT[4]"])):
+        model = printer.parse(text)
+        InferShapes().run(Editor(model))
+        (node,) = (n for n in model.graph if any(True for _ in ir.bodies(n)))
+        (body,) = ir.bodies(node)
+        shown = [f"{v.dtype}[{','.join(str(d) if isinstance(d, int) else '?' for d in v.shape or ())}]" for v in body.inputs]
+        assert shown == inputs
+        assert [v.dtype for v in body.outputs][-1] == ir.DataType.FLOAT
