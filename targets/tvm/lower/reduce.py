@@ -37,15 +37,14 @@ def over(
     var = ctx.tensor(operand)
     if not fed_axes.fixed(axes):
         return _over_fed(ctx, var, axes, reducer, name, before, after)
+    if reducer is te.sum and len(axes) > 1 and (after is None or (after is average and "float" in ctx.dtype(var))):
+        for a in sorted(axes, reverse=True):  # axis by axis: a short sum loses less to rounding; the mean of means is the mean
+            var, before = over(ctx, var, [a], te.sum, name, before, after), _identity
+        return var
 
     def compute(x: Any) -> Any:
         if len(axes) == 1 and reducer is te.sum:
             return _finished(sum_along(x, axes[0], name, before), x.shape[axes[0]], name, after)
-        if reducer is te.sum:  # axis by axis: each sum is short, and loses less to rounding than one over all
-            total, first = x, before
-            for a in sorted(axes, reverse=True):
-                total, first = sum_along(total, a, f"{name}_{a}", first), _identity
-            return _finished(total, product([x.shape[a] for a in axes]), name, after)
         bound = {a: te.reduce_axis((0, x.shape[a]), name=f"r{a}") for a in axes}
         dims = [1 if i in bound else d for i, d in enumerate(x.shape)]
         total = te.compute(

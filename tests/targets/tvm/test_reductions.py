@@ -84,3 +84,19 @@ def test_lines_of_zeros_stay_zero(p: int, tmp_path: Path) -> None:
     x = floats(3, 4)
     x[1] = 0
     model.check(x=x)
+
+
+def test_a_mean_over_many_pixels_is_exact_to_rounding(tmp_path: Path) -> None:
+    """One running sum over 90,000 elements near 1 would lose four digits of float32."""
+    for graph in (
+        "g (float[N, C, H, W] x) => (float[N, C, 1, 1] y) { y = GlobalAveragePool(x) }",
+        "g (float[N, 4, 300, 300] x) => (float[N, 4, 1, 1] y) { y = ReduceMean <axes = [2, 3]> (x) }",
+    ):
+        x = floats(1, 4, 300, 300) + np.float32(100)
+        found = Compiled(graph, tmp_path, 17).engine.run({"x": x})["y"]
+        np.testing.assert_allclose(found, x.astype(np.float64).mean((2, 3), keepdims=True), rtol=2e-6)
+
+
+def test_a_mean_of_integers_is_truncated_once(tmp_path: Path) -> None:
+    x = np.arange(12, dtype=np.int32).reshape(1, 3, 4) * 7
+    Compiled("g (int32[1, 3, 4] x) => (int32[1, 1, 1] y) { y = ReduceMean <axes = [1, 2]> (x) }", tmp_path, 17).check(x=x)
