@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import weakref
 from collections.abc import Mapping
@@ -108,13 +109,17 @@ def test_a_few_models_are_held_at_once_and_of_their_outputs_those_of_one_feed(
 
 def test_a_lean_reference_keeps_no_activations() -> None:
     model = '<ir_version: 8, opset_import: ["" : 17]> g (float[N] x) => (float[N] y) { a = Exp(x) b = Exp(a) y = Neg(b) }'
-    kept = []
-    for lean in (True, False):
+
+    def kept(lean: bool) -> int:
         reference = Reference(onnx.parser.parse_model(model), lean=lean)
+        gc.collect()
         before = psutil.Process().memory_info().rss
         reference.run({"x": np.zeros(20_000_000, np.float32)})  # 80 MB
-        kept.append(psutil.Process().memory_info().rss - before)
-    assert kept[0] < 40e6 < kept[1]
+        gc.collect()
+        return psutil.Process().memory_info().rss - before
+
+    # the least of three: memory that a process gives back late is no memory that a reference keeps
+    assert min(kept(lean=True) for _ in range(3)) < 40e6 < min(kept(lean=False) for _ in range(3))
 
 
 def test_a_layer_survives_being_written() -> None:
