@@ -51,7 +51,7 @@ CASES = {
     "fashion_cnn": Case("fashion_cnn", "cpu", 10_000, "top1=0.5%", "top1=2%"),
     "lcnet_orientation": Case("lcnet_orientation", "cpu", 2400, "top1=1%", "top1=4%"),
     "ppocr_cls": Case("ppocr_cls", "cpu", 3000, "top1=1%", "top1=2%", OLD_OPSET),
-    "ppocr_rec": Case("ppocr_rec", "onnxruntime", 600, "cer=1%", "cer=3%", OLD_OPSET),
+    "ppocr_rec": Case("ppocr_rec", "onnxruntime", 600, "cer=1%", "cer=3%"),
     "minilm_l6": Case("minilm_l6-pearson", "onnxruntime", 400, "pearson=0.02"),
 }
 
