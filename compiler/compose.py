@@ -91,10 +91,10 @@ class _Composition:
         lines = elsewhere.refusals(found) if len(found) > 1 else []
         return UserError(f"{node.op_type} cannot be compiled: {reasons[0]}", place=place, lines=lines, hint=hint)
 
-    def _plan(self, graph: ir.Graph, inputs: Sequence[str] | None = None) -> dict[str, Any]:
+    def _plan(self, graph: ir.Graph) -> dict[str, Any]:
         cut = regions.regions(graph, self._colour, lambda n: self._colour(n) == CONTROL, self.early)
         reading: list[set[ir.Value]] = [{v for node in region.nodes for v in regions.read(node)} for region in cut]
-        results = set(graph.outputs)
+        results, local = set(graph.outputs), {v for node in graph for v in node.outputs}
         steps, drops = [], []
         for i, region in enumerate(cut):
             made = [v for node in region.nodes for v in node.outputs if v.name]
@@ -103,13 +103,12 @@ class _Composition:
             if not outputs:
                 continue  # nobody reads what it makes
             steps.append(self._control(region.nodes[0]) if region.colour == CONTROL else self._part(region, outputs))
-            local = {v for node in graph for v in node.outputs}
             drops.append(sorted(v.name or "" for v in (*outputs, *reading[i]) if v in local and v not in later and v.name))
         for value in graph.outputs:
             self._constant(value)
         held = set(graph.initializers.values())
         own = [v.name for v in graph.inputs if v not in held]
-        return {"inputs": inputs or own, "outputs": [v.name for v in graph.outputs], "steps": steps, "drop": drops}
+        return {"inputs": own, "outputs": [v.name for v in graph.outputs], "steps": steps, "drop": drops}
 
     def _part(self, region: regions.Region, outputs: Sequence[ir.Value]) -> dict[str, Any]:
         number = int(str(region.colour))

@@ -56,9 +56,9 @@ class UnbuildableError(UserError):
     """What a target says of a model that it cannot build as it is: nodes that it refuses, by name with the reason; and values
     that it must know as numbers before it starts (`early`), since dimensions are computed from them."""
 
-    def __init__(self, refused: Mapping[str, str], early: frozenset[str] = frozenset(), place: str = "") -> None:
+    def __init__(self, refused: Mapping[str, str], early: frozenset[str] = frozenset()) -> None:
         message = next(iter(refused.values()), "dimensions are computed from data at run time")
-        super().__init__(message, place=place or next((f"node '{name}'" for name in refused), ""))
+        super().__init__(message, place=next((f"node '{name}'" for name in refused), ""))
         self.refused, self.early = dict(refused), early
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir
-from optc.compiler.rewrite import Builder
+from optc.compiler.rewrite import Builder, Refuse
 
 
 def operand(node: ir.Node, index: int) -> Any:
@@ -74,3 +74,13 @@ def merge_heads(op: Builder, x: ir.Value) -> ir.Value:
     """[B, N, S, H] -> [B, S, N*H]."""
     found: ir.Value = op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), integers(0, 0, -1))
     return found
+
+
+def gelu(op: Builder, x: ir.Value, tanh: bool) -> Any:
+    """The standard operator where the opset has it, else ours."""
+    if op.opset >= 20:
+        return op.Gelu(x, approximate="tanh" if tanh else "none")
+    if x.dtype != ir.DataType.FLOAT:
+        return Refuse(f"before opset 20 only float32, '{x.name}' is {x.dtype}")
+    made = op.domain(ir.DOMAIN)
+    return made.GeluTanh(x) if tanh else made.Gelu(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optc.compiler import ir
-from optc.compiler.contrib.common import number, operand, rank
+from optc.compiler.contrib.common import gelu, number, operand, rank
 from optc.compiler.rewrite import Builder, Refuse
 
 _PLAIN = frozenset({"Relu", "Sigmoid", "Tanh", "Softplus", "Softsign"})
@@ -15,15 +15,6 @@ _PARAMETERS = {
     "ThresholdedRelu": ("alpha",),
     "HardSigmoid": ("alpha", "beta"),
 }
-
-
-def _gelu(op: Builder, x: ir.Value, tanh: bool) -> Any:
-    if op.opset >= 20:
-        return op.Gelu(x, approximate="tanh" if tanh else "none")
-    if x.dtype != ir.DataType.FLOAT:
-        return Refuse(f"before opset 20 only float32, '{x.name}' is {x.dtype}")
-    made = op.domain(ir.DOMAIN)
-    return made.GeluTanh(x) if tanh else made.Gelu(x)
 
 
 def _biased(op: Builder, node: ir.Node) -> Any:
@@ -37,12 +28,12 @@ def _biased(op: Builder, node: ir.Node) -> Any:
 
 def bias_gelu(op: Builder, node: ir.Node) -> Any:
     """Gelu(x + bias); without a bias, Gelu(x)."""
-    return _gelu(op, _biased(op, node), tanh=False)
+    return gelu(op, _biased(op, node), tanh=False)
 
 
 def fast_gelu(op: Builder, node: ir.Node) -> Any:
     """GeluTanh(x + bias)."""
-    return _gelu(op, _biased(op, node), tanh=True)
+    return gelu(op, _biased(op, node), tanh=True)
 
 
 def quick_gelu(op: Builder, node: ir.Node) -> Any:

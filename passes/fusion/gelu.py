@@ -9,6 +9,7 @@ from typing import Any
 
 from optc.compiler import ir, shape_rules
 from optc.compiler.contents import dims
+from optc.compiler.contrib.common import gelu
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
 
@@ -80,11 +81,6 @@ def _rewrite(tanh: bool) -> Any:
     def rewrite(op: Builder, last: ir.Node, x: ir.Value) -> Any:
         if dims(x) is None or dims(x) != shape_rules.result(last):
             return Refuse("a constant in it may change the shape")
-        if op.opset >= 20:
-            return op.Gelu(x, approximate="tanh" if tanh else "none")
-        if x.dtype != ir.DataType.FLOAT:
-            return Refuse(f"before opset 20 only float32, '{x.name}' is {x.dtype}")
-        made = op.domain(ir.DOMAIN)
-        return made.GeluTanh(x) if tanh else made.Gelu(x)
+        return gelu(op, x, tanh)
 
     return rewrite

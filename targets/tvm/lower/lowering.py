@@ -24,7 +24,7 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, growth, types
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, foreign, unusable
-from optc.targets.tvm.lower.work import typical
+from optc.targets.tvm.lower.work import UNKNOWN, typical
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -270,8 +270,10 @@ class Lowering:
         self._work += depth * self._typical(result)
 
     def _typical(self, operand: Operand) -> int:
-        unknown = {d for d in self.shape(operand) if not isinstance(d, int) and d in self._plain}
-        return typical([64 if d in unknown else self._meaning.get(d, d) for d in self.shape(operand)], list(self._dims.values()))
+        dims = [
+            d if isinstance(d, int) else UNKNOWN if d in self._plain else self._meaning.get(d, d) for d in self.shape(operand)
+        ]
+        return typical(dims, list(self._dims.values()))
 
     def tensor(self, operand: Operand, dtype: str | None = None) -> Any:
         """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""

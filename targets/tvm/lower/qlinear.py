@@ -40,31 +40,34 @@ def _fused(a: Any, b: Any, c: Any) -> Any:
     return (a.astype("float64") * b.astype("float64") + c.astype("float64")).astype("float32")
 
 
-def add(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+def _pair(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> tuple[str, list[Operand]]:
+    """The element type of two tensors and their result; a, b, the three zero points, the three scales."""
     a, a_scale, a_zero, b, b_scale, b_zero, c_scale = inputs[:7]
     kind = types.kind_of(node.inputs[0], a)
     points = [_point(ctx, z, kind) for z in (a_zero, b_zero, given(inputs, 7))]
     scales = [_scalar(ctx, s) for s in (a_scale, b_scale, c_scale)]
+    return kind, [a, b, *points, *scales]
+
+
+def add(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    kind, operands = _pair(ctx, node, inputs)
 
     def element(x: Any, y: Any, zx: Any, zy: Any, zc: Any, sx: Any, sy: Any, sc: Any) -> Any:
         first, second = sx / sc, sy / sc
         fixed = zc.astype("float32") - _fused(zx, first, second * zy.astype("float32"))
         return saturated(_fused(x, first, _fused(y, second, fixed)), None, kind)
 
-    return elementwise(ctx, "qlinear_add", element, a, b, *points, *scales)
+    return elementwise(ctx, "qlinear_add", element, *operands)
 
 
 def mul(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    a, a_scale, a_zero, b, b_scale, b_zero, c_scale = inputs[:7]
-    kind = types.kind_of(node.inputs[0], a)
-    points = [_point(ctx, z, kind) for z in (a_zero, b_zero, given(inputs, 7))]
-    scales = [_scalar(ctx, s) for s in (a_scale, b_scale, c_scale)]
+    kind, operands = _pair(ctx, node, inputs)
 
     def element(x: Any, y: Any, zx: Any, zy: Any, zc: Any, sx: Any, sy: Any, sc: Any) -> Any:
         whole = (x.astype("int32") - zx.astype("int32")) * (y.astype("int32") - zy.astype("int32"))
         return _moved(whole.astype("float32") * (sx * sy / sc), zc, kind)
 
-    return elementwise(ctx, "qlinear_mul", element, a, b, *points, *scales)
+    return elementwise(ctx, "qlinear_mul", element, *operands)
 
 
 def function(f: Callable[..., Any], **defaults: Any) -> Rule:

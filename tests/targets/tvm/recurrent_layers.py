@@ -16,6 +16,8 @@ from optc.targets.tvm import machine
 from optc.targets.tvm.build import build
 from optc.targets.tvm.engine import TvmEngine
 
+from .typed import aligned
+
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 OUTPUTS = ("Y", "Y_h", "Y_c")
 Array = np.ndarray[Any, Any]
@@ -58,16 +60,8 @@ def _loaded(proto: onnx.ModelProto, folder: Path, host: machine.Machine) -> tupl
     library = folder / artifact.program["library"]
     library.parent.mkdir(exist_ok=True)
     library.write_bytes(artifact.files[artifact.program["library"]])
-    weights = {name: _aligned(array) for name, array in artifact.weights.items()}
+    weights = {name: aligned(array) for name, array in artifact.weights.items()}
     return TvmEngine(library, artifact.program, weights, 2), artifact.notes
-
-
-def _aligned(array: Array) -> Array:
-    memory = np.empty(array.nbytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    held = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    held[...] = array
-    return held
 
 
 class Layer:

@@ -18,6 +18,8 @@ from optc.targets.tvm.build import build
 from optc.targets.tvm.engine import TvmEngine
 from optc.targets.tvm.lower import lower
 
+from .typed import aligned
+
 HEADER = '<ir_version: 10, opset_import: ["" : {opset}]>'
 
 
@@ -31,7 +33,7 @@ class Compiled:
         library = folder / self.artifact.program["library"]
         library.parent.mkdir(exist_ok=True)
         library.write_bytes(self.artifact.files[self.artifact.program["library"]])
-        weights = {name: _aligned(array) for name, array in self.artifact.weights.items()}
+        weights = {name: aligned(array) for name, array in self.artifact.weights.items()}
         self.engine = TvmEngine(library, self.artifact.program, weights, 1)
 
     def check(self, tolerance: float = 1e-6, **feeds: Any) -> None:
@@ -47,14 +49,6 @@ class Compiled:
             assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), output.name
             scale = np.abs(expected[np.isfinite(expected)]).max(initial=0) if expected.dtype.kind == "f" else 0
             np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * float(scale), err_msg=output.name)
-
-
-def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    memory = np.empty(array.nbytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    held = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    held[...] = array
-    return held
 
 
 def _floats(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:

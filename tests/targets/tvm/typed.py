@@ -42,7 +42,7 @@ class Compiled:
         library = folder / artifact.program["library"]
         library.parent.mkdir(exist_ok=True)
         library.write_bytes(artifact.files[artifact.program["library"]])
-        self.engine = TvmEngine(library, artifact.program, {name: _aligned(a) for name, a in artifact.weights.items()}, 1)
+        self.engine = TvmEngine(library, artifact.program, {name: aligned(a) for name, a in artifact.weights.items()}, 1)
 
     def run(self, **feeds: Array) -> Array:
         """The first output."""
@@ -80,7 +80,8 @@ def _info(name: str, dtype: Any, shape: list[int | str] | None) -> onnx.ValueInf
     return helper.make_tensor_value_info(name, element_type(dtype), shape)
 
 
-def _aligned(array: Array) -> Array:
+def aligned(array: Array) -> Array:
+    """A copy at an address that a bundle gives its weights."""
     memory = np.empty(array.nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
     held = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
