@@ -270,19 +270,13 @@ class Lowering:
         self._work += depth * self._typical(result)
 
     def _typical(self, operand: Operand) -> int:
-        dims = [
-            d if isinstance(d, int) else UNKNOWN if d in self._plain else self._meaning.get(d, d) for d in self.shape(operand)
-        ]
+        dims = [UNKNOWN if d in self._plain else self._meaning.get(d, d) for d in self.shape(operand)]
         return typical(dims, list(self._dims.values()))
 
-    def tensor(self, operand: Operand, dtype: str | None = None) -> Any:
+    def tensor(self, operand: Operand) -> Any:
         """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""
         if is_symbolic(operand):
-            flat = self.emit(
-                relax.op.shape_to_tensor(
-                    relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in operand.ravel()])
-                )
-            )
+            flat = self.emit(relax.op.shape_to_tensor(_extents(operand.ravel())))
             return self.reshape(flat, list(operand.shape))
         if is_constant(operand):
             return self.weight(operand)
@@ -345,8 +339,7 @@ class Lowering:
         return var if self.same_shape(self.shape(var), shape) else self._view(var, shape)
 
     def _view(self, var: Any, shape: Sequence[Dim]) -> Any:
-        dims = [tirx.IntImm("int64", d) if isinstance(d, int) else d for d in shape]
-        return self._alias(self.emit(relax.op.reshape(var, relax.ShapeExpr(dims))), var)
+        return self._alias(self.emit(relax.op.reshape(var, _extents(shape))), var)
 
     def _alias(self, view: Any, var: Any) -> Any:
         """`view`, noted to share the memory of `var`."""
@@ -400,3 +393,8 @@ class Lowering:
             raise ContradictionError(f"its shapes contradict each other: {own} and {list(shape)}")
         view = self._view(var, own)
         return self._alias(self.builder.match_cast(view, relax.TensorType(list(shape), self.dtype(var))), view)
+
+
+def _extents(dims: Sequence[Dim]) -> Any:
+    """Dimensions as Relax has them."""
+    return relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in dims])
