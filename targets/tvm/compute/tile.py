@@ -9,7 +9,8 @@ from optc.targets.tvm.machine import Machine
 
 _LATENCY = 8  # independent multiply-adds that keep two units busy: 4 cycles each
 _LOAD, _WEIGHTS = 0.25, 0.75  # what a load, and a load of weights, costs beside a multiply-add
-_TYPICAL = range(24, 56)  # extents that a symbolic row count is judged by
+_TYPICAL = (8, 16, 24, 32, 48, 50, 64, 100, 128)  # extents that a symbolic row count is judged by
+_SYMBOLIC_ROWS = 8  # of a tile where the extent is symbolic: code is made for each number of rows up to it
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ def choose(machine: Machine, rows: Extent, channels: int, most: int = 32) -> Til
     known = static(rows)
     samples = [known] if known is not None else list(_TYPICAL)
 
+    def step(mr: int, nv: int) -> float:
+        return max(mr * nv, mr + nv, _LATENCY) + _LOAD * (mr + nv) + _WEIGHTS * nv if mr else 0.0
+
     def cost(tile: tuple[int, int]) -> float:
         mr, nv = tile
-        tiles = sum(-(-r // mr) / r for r in samples) * -(-vectors // nv)
-        return round(tiles * (max(mr * nv, mr + nv, _LATENCY) + _LOAD * (mr + nv) + _WEIGHTS * nv), 6)
+        if known is None:  # the last tile has the rows that are left
+            column = sum((r // mr * step(mr, nv) + step(r % mr, nv)) / r for r in samples)
+        else:
+            column = -(-known // mr) / known * step(mr, nv)
+        return round(column * -(-vectors // nv), 6)
 
-    limit = min(most, max(samples))
+    limit = min(most, known or _SYMBOLIC_ROWS)
     tiles = [
         (mr, nv) for nv in range(1, min(vectors, 8) + 1) for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers
     ]

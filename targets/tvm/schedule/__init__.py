@@ -7,6 +7,7 @@ from tvm.s_tir import Schedule, ScheduleError
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule import depthwise, elementwise, reduction, tile
 from optc.targets.tvm.schedule.functions import expand
+from optc.targets.tvm.schedule.tails import exact
 
 RULES = (tile, depthwise, elementwise, reduction)  # the first that matches is taken
 
@@ -17,7 +18,7 @@ def schedule_module(mod: tvm.IRModule, machine: Machine) -> tuple[tvm.IRModule, 
     notes: list[str] = []
     for variable, function in mod.functions.items():
         if isinstance(function, tirx.PrimFunc):
-            result.update_func(variable, expand(_schedule(variable.name_hint, function, machine, notes)))
+            result.update_func(variable, expand(exact(_schedule(variable.name_hint, function, machine, notes))))
     return result, tuple(notes)
 
 

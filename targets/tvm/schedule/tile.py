@@ -7,6 +7,7 @@ from tvm.s_tir import Schedule
 
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import (
+    Block,
     anchor,
     annotation,
     extent,
@@ -15,6 +16,7 @@ from optc.targets.tvm.schedule.blocks import (
     shape,
 )
 from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, likely_work, product, schedule_pass
+from optc.targets.tvm.schedule.tails import ROWS, TASK
 
 KIND = "tile"
 
@@ -28,7 +30,10 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     mr, nv, lanes = annotation(schedule, acc, "optc.tile")
     axis = annotation(schedule, acc, "optc.axis")
     last, broadcast = inline_epilogue(schedule, acc)
+    exact = extent(schedule, schedule.get_loops(acc)[axis]) is None
     stages = inline_prologue(schedule, acc)
+    if exact:
+        stages = [stage for stage in stages if not _read_in_place(schedule, stage)]
     loops = schedule.get_loops(acc)
     rank = len(shape(schedule, acc))
     space, reduction = loops[:rank], loops[rank:]
@@ -45,6 +50,9 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     outer = schedule.fuse(*order)
     if work >= PARALLEL_WORK * machine.lanes():
         schedule.parallel(outer)
+    if exact:
+        schedule.annotate(outer, TASK, 1)
+        schedule.annotate(ri, ROWS, 1)
     schedule.vectorize(cv)
     schedule.unroll(cm)
     schedule.unroll(ri)
@@ -54,8 +62,18 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
             schedule.compute_at(stage, outer)
         copy_loops(schedule, stage, machine, parallel=whole)
     schedule.reverse_compute_at(last, outer, preserve_unit_loops=True)
+    if exact:
+        schedule.annotate(schedule.get_loops(last)[1 + axis], ROWS, 1)
     finish_tile(schedule, last, outer, math.gcd(lanes, int(shape(schedule, last)[-1]) // count))
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, reduction[0])
     return schedule
+
+
+def _read_in_place(schedule: Schedule, stage: Block) -> bool:
+    """Inline a stage that only fills up the last tile of rows: tiles of exact heights read no row beyond the extent."""
+    if annotation(schedule, stage, "optc.stage") != "tile" or schedule.get_producers(stage):
+        return False
+    schedule.compute_inline(stage)
+    return True

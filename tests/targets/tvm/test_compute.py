@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from tvm import te
 
 from optc.targets.tvm.compute import Kernel, average_pool, conv2d, gemm, global_average_pool, max_pool, softmax
+from optc.targets.tvm.compute.tile import choose
 from optc.targets.tvm.machine import Machine, host, named
 from optc.targets.tvm.schedule import schedule_module
 
@@ -114,6 +115,35 @@ def test_gemm_is_the_matrix_product(
 def test_gemm_of_a_matrix_without_a_bias(rows: int, symbolic: tuple[int, ...]) -> None:
     x, w = normal(rows, 70), normal(70, 10, seed=1)
     check(x @ w, lambda s: gemm(HOST, s, w), x, symbolic=symbolic)
+
+
+@pytest.mark.parametrize("machine", [HOST, NARROW], ids=["host", "narrow"])
+def test_every_number_of_rows_left_for_the_last_tile(machine: Machine) -> None:
+    w, b = normal(24, 96, seed=1), normal(96, seed=2)
+    for rows in range(1, 18):
+        x, other = normal(2, rows, 24), normal(2, rows, 96, seed=3)
+        check(
+            np.maximum(x @ w + b, 0) + other,
+            lambda s: gemm(machine, s, w, b),
+            x,
+            machine=machine,
+            symbolic=(1,),
+            epilogue=lambda t, o: add(relu(t), o),
+            others=[other],
+        )
+
+
+def test_tiles_of_exact_heights_ask_of_no_row_whether_it_is_one() -> None:
+    rows = tvm.tirx.Var("rows", "int64")
+    kernel = gemm(HOST, [1, rows, 24], normal(24, 96))
+    inputs = [te.placeholder([1, rows, 24], "float32", "x"), te.placeholder(kernel.weights[0].shape, "float32", "w")]
+    function = te.create_prim_func([*inputs, kernel.compute(*inputs)])
+    scheduled, _ = schedule_module(tvm.IRModule({"main": function}), HOST)
+    text = str(scheduled["main"])
+    assert "if_then_else" not in text  # of what is read
+    heights = choose(HOST, rows, 96).mr
+    assert text.count("for k in") == heights
+    assert text.count(" < rows") == heights - 1  # which height it is, once each
 
 
 @st.composite
