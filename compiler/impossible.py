@@ -40,7 +40,7 @@ def _refused(schema: onnx.defs.OpSchema, node: ir.Node, opsets: Mapping[str, int
     try:
         onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data, opset_imports=imports)
     except onnx.shape_inference.InferenceError as error:
-        return str(error).strip().splitlines()[0].removeprefix("[ShapeInferenceError] ")
+        return str(error).strip().splitlines()[0].partition("] ")[2] or str(error)
     return ""
 
 
