@@ -45,7 +45,12 @@ class SinkIntoIf(Pass):
         for node in list(graph):
             behind = _behind(graph, node) if node.graph is graph and _differs(node) else []
             size = _size(behind)
-            if size > room:
+            foreign = next(
+                (v for n in behind for v in n.outputs if v.type is not None and not isinstance(v.type, ir.TensorType)), None
+            )
+            if foreign is not None:
+                edit.refuse(node, self.name, f"'{foreign.name}' behind it is no tensor")
+            elif size > room:
                 edit.refuse(node, self.name, f"the model would grow by {size} nodes, {room} are left of max-growth")
             elif behind and edit.step(node):
                 copied.add(_sink(edit, graph, node, behind))
