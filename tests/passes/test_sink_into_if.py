@@ -26,7 +26,8 @@ net (float[N,4] x, float[4] bias, bool a, bool b) => (float[A,2] y, float[N,4] z
     [apart] w = Add (bias, g)
     [two] q, r = If (b) <then_branch = u () => (float[M] u0, u1) { [u2] u0 = Reshape (n, all) [u3] u1 = Neg (s) },
         else_branch = o () => (float[N,4] o0, o1) { [o2] o0 = Add (n, w)
-            [inner] o1 = If (a) <then_branch = i () => (i0) { [i1] i0 = Abs (s) }, else_branch = j () => (j0) { [j1] j0 = Mul (s, h) }> }>
+            [inner] o1 = If (a) <then_branch = i () => (i0) { [i1] i0 = Abs (s) },
+                else_branch = j () => (j0) { [j1] j0 = Mul (s, h) }> }>
     [late] p = Mul (s, h)
     [joined] l = Reshape (q, pairs)
     [more] m = Reshape (p, pairs)
