@@ -43,7 +43,8 @@ class SinkIntoIf(Pass):
         """Sink into each If of a graph and its bodies once, but not into those copied by it; how much room is left."""
         copied: set[ir.Node] = set()
         for node in list(graph):
-            behind = _behind(graph, node) if node.graph is graph and _differs(node) else []
+            differing = _differing(node) if node.graph is graph else set()
+            behind = _behind(graph, node, differing) if differing else []
             size = _size(behind)
             foreign = next(
                 (v for n in behind for v in n.outputs if v.type is not None and not isinstance(v.type, ir.TensorType)), None
@@ -61,23 +62,21 @@ class SinkIntoIf(Pass):
         return room
 
 
-def _differs(node: ir.Node) -> bool:
-    """Whether the branches of an If give a result in different ranks, all of them known."""
+def _differing(node: ir.Node) -> set[ir.Value]:
+    """The results that the branches of an If give in different ranks, all of them known; whatever an exporter noted of them."""
     if not ir.standard(node, "If"):
-        return False
+        return set()
     columns = zip(*(body.outputs for body in ir.bodies(node)), strict=True)
-    return any(
-        len({None if v.shape is None else len(v.shape) for v in column}) > 1 and all(v.shape is not None for v in column)
-        for column in columns
-    )
+    ranks = [{None if v.shape is None else len(v.shape) for v in column} for column in columns]
+    return {value for value, found in zip(node.outputs, ranks, strict=True) if len(found) > 1 and None not in found}
 
 
 def _size(nodes: Sequence[ir.Node]) -> int:
     return sum(1 + sum(len(g) for body in ir.bodies(node) for g in ir.all_graphs(body)) for node in nodes)
 
 
-def _behind(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
-    """The nodes behind an If that read or give a value of unknown rank, and what lies between them and it.
+def _behind(graph: ir.Graph, node: ir.Node, differing: set[ir.Value]) -> list[ir.Node]:
+    """The nodes behind an If that read its results of different ranks or read or give a value of unknown rank, and those between.
 
     One that gives such a value may be an If that asks what the first one asked: it is answered in the branches, too.
     """
@@ -91,7 +90,7 @@ def _behind(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
         if not reached.isdisjoint(read):
             after.append(other)
             reached.update(other.outputs)
-            if any(v.shape is None and v in reached for v in (*read, *other.outputs)):
+            if any(v in differing or (v.shape is None and v in reached) for v in (*read, *other.outputs)):
                 wanted.add(other)
     needed: set[ir.Value] = set()
     for other in reversed(after):
