@@ -37,7 +37,13 @@ BATCHES = (1, 8)
 THREADS = (1, 2)
 SAMPLES = 10
 WIDTH = 170  # of the table, also where the output is no terminal
-SIZES = {"H": 480, "W": 320, "S": 128, "L": 8}  # for the zoo's dimensions other than the batch, where --size says nothing
+SIZES = {
+    "H": 480,
+    "W": 320,
+    "S": 128,
+    "L": 8,
+    "T": 576,
+}  # for the zoo's dimensions other than the batch, where --size says nothing
 
 Array = NDArray[Any]
 Shapes = Mapping[str, Shape]

@@ -126,8 +126,8 @@ _RECIPES = (
         "silero_vad/data/silero_vad.onnx",
         "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
         "MIT",
-        {"input": ("N", 576), "state": _STATE, "sr": ()},
-        "nested If, LSTM",
+        {"input": ("N", "T"), "state": _STATE, "sr": ()},
+        "nested If, LSTM; 576 samples at 16 kHz, 288 at 8 kHz",
     ),
     Recipe(
         "silero_vad_16k_op15",

@@ -13,6 +13,7 @@ from typing import Any
 
 from optc.compiler import elsewhere, ir, regions, runner, untyped
 from optc.compiler.diagnostics import UserError
+from optc.compiler.impossible import blocked
 from optc.compiler.manifest import ValueInfo
 from optc.compiler.numerics import Array
 from optc.compiler.pipeline import Pipeline
@@ -45,6 +46,7 @@ class _Composition:
     trying: int = 0  # the target that is being built for
     parts: list[tuple[int, Artifact, tuple[ir.Node, ...]]] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
+    blocked: list[str] = field(default_factory=list)  # what is said of bodies that no input makes valid
 
     def learn(self, found: UnbuildableError) -> None:
         """Take in what a target said while it was building; it must be news, or nothing would change."""
@@ -56,7 +58,7 @@ class _Composition:
 
     def artifact(self) -> Artifact:
         graph = self.model.graph
-        self.parts, self.constants = [], {}
+        self.parts, self.constants, self.blocked = [], {}, []
         colours = {self._colour(node) for node in graph if not regions.is_constant(node)}
         if colours <= {0} and not self.early:
             self.trying = 0
@@ -90,6 +92,18 @@ class _Composition:
         place = f"node {ir.node_id(node)}" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
         lines = elsewhere.refusals(found) if len(found) > 1 else []
         return UserError(f"{node.op_type} cannot be compiled: {reasons[0]}", place=place, lines=lines, hint=hint)
+
+    def _body(self, graph: ir.Graph) -> dict[str, Any]:
+        """The plan of a body; of one that holds a node which no input makes valid, to fail."""
+        found = blocked(graph, self.model.opset_imports)
+        if found is None:
+            return self._plan(graph)
+        node, reason = found
+        place = f"node '{ir.origin(node).sources[0]}' ({node.op_type})"  # passes may have copied it
+        self.blocked.append(f"a run that reaches {place} fails, as the model does: {reason}")
+        step = {"raise": f"{node.op_type} is given what no input makes valid: {reason}", "place": place}
+        names = [[v.name for v in values] for values in (graph.inputs, graph.outputs)]
+        return {"inputs": names[0], "outputs": names[1], "steps": [step], "drop": [[]]}
 
     def _plan(self, graph: ir.Graph) -> dict[str, Any]:
         cut = regions.regions(graph, self._colour, lambda n: self._colour(n) == CONTROL, self.early)
@@ -136,14 +150,14 @@ class _Composition:
             self._constant(value)
         outputs = [v.name or f"{node.name}.{i}" for i, v in enumerate(node.outputs)]
         if node.op_type == "If":
-            branches = {key: self._plan(ir.attribute_graph(node, f"{key}_branch")) for key in ("then", "else")}
+            branches = {key: self._body(ir.attribute_graph(node, f"{key}_branch")) for key in ("then", "else")}
             return {"if": _name(node.inputs[0]), **branches, "outputs": outputs}
         return self._loop(node, outputs) if node.op_type == "Loop" else self._scan(node, outputs)
 
     def _loop(self, node: ir.Node, outputs: Sequence[str]) -> dict[str, Any]:
         body, (trips, condition, *state) = ir.attribute_graph(node, "body"), node.inputs
         return {
-            "loop": self._plan(body),
+            "loop": self._body(body),
             "trips": _name(trips),
             "condition": _name(condition),
             "state": [_name(v) for v in state],
@@ -164,7 +178,7 @@ class _Composition:
         count = len(gathered)
         made = zip(gathered, each("scan_output_axes", count), each("scan_output_directions", count), strict=True)
         return {
-            "scan": self._plan(body),
+            "scan": self._body(body),
             "state": [_name(v) for v in node.inputs[:carried]],
             "scanned": [[_name(v), axis, bool(reverse)] for v, axis, reverse in read],
             "outputs": outputs,
@@ -192,7 +206,7 @@ class _Composition:
             described.append(part)
             notes += artifact.notes
         composed = {"plan": plan, "parts": described, "constants": sorted(self.constants)}
-        return Artifact(files, weights, composed, tuple(dict.fromkeys([*elsewhere.each(composed), *notes])))
+        return Artifact(files, weights, composed, tuple(dict.fromkeys([*elsewhere.each(composed), *notes, *self.blocked])))
 
     def _why(self, node: ir.Node, number: int) -> str:
         """Why a node runs in a fallback: what the target says, and what the fallbacks before this one say."""

@@ -7,6 +7,7 @@ A step is one of
     {"if": condition, "then": plan, "else": plan, "outputs": [...]}
     {"loop": plan, "trips": name, "condition": name, "state": [...], "outputs": [...], "ranks": [0, 0], "scans": [...]}
     {"scan": plan, "state": [...], "scanned": [[name, axis, reverse] ...], "outputs": [...], "scans": [...]}
+    {"raise": message, "place": node}                                       of a body that no input makes valid: its only step
 
 where `scans` says of each gathered output its dtype, its shape where nothing was gathered, its axis and whether it is reversed.
 Names are unique over all plans, so the values of a call are one table. Imports no compiler.
@@ -83,6 +84,8 @@ class PlanEngine:
             return self._part(step)
         if "if" in step:
             return self._if(step)
+        if "raise" in step:
+            return _raising(step)
         return self._loop(step) if "loop" in step else self._scan(step)
 
     def _part(self, step: Mapping[str, Any]) -> Run:
@@ -193,6 +196,13 @@ class _Invalid:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         raise self._error
+
+
+def _raising(step: Mapping[str, Any]) -> Run:
+    def run(values: Values) -> None:
+        raise UserError(step["raise"], place=step["place"])
+
+    return run
 
 
 def _optional(plan: Mapping[str, Any], within: bool = False) -> Iterator[int]:

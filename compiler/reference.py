@@ -13,6 +13,7 @@ import onnx.reference
 from optc.compiler import ir, plain, save
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
+from optc.compiler.stand_in import loadable
 
 
 class Reference:
@@ -26,7 +27,9 @@ class Reference:
         self._names = [v.name or "" for v in graph_outputs]
         if isinstance(model, onnx.ModelProto):
             self._run = _either(model.SerializeToString(), threads, lean)
-        elif plain.weight_bytes(model) < save.LIMIT:
+            return
+        model = loadable(model)
+        if plain.weight_bytes(model) < save.LIMIT:
             self._run = _either(save.to_bytes(model), threads, lean)
         else:  # no protobuf holds it
             with tempfile.TemporaryDirectory(prefix="optc-") as folder:

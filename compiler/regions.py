@@ -7,7 +7,7 @@ with one colour for as long as a node of it is ready, and is broken where the co
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir
@@ -101,3 +101,15 @@ def extract(model: ir.Model, nodes: Sequence[ir.Node], outputs: Sequence[ir.Valu
     imports, before = dict(model.opset_imports), [*constants, *nodes]
     view = onnx_ir.GraphView(inputs, list(outputs), nodes=before, initializers=weights, opset_imports=imports, name="region")
     return ir.Model(view.clone(), ir_version=model.ir_version)
+
+
+def copied(nodes: Sequence[ir.Node], replaced: Mapping[ir.Value, ir.Value]) -> list[ir.Node]:
+    """Copies of nodes, in no graph, that read what the nodes read, or what replaces it, and each other's results."""
+    own = {v for node in nodes for v in node.outputs}
+    outer = list(dict.fromkeys(v for node in nodes for v in read(node) if v not in own))
+    graph = onnx_ir.GraphView(outer, [], nodes=nodes).clone()
+    for stand_in, value in zip(graph.inputs, outer, strict=True):
+        stand_in.replace_all_uses_with(replaced.get(value, value))
+    made = list(graph)
+    graph.remove(made)
+    return made

@@ -5,6 +5,7 @@ PASSES = {
     "canonicalize": "optc.passes.cleanup.canonicalize:Canonicalize",
     "fold-constants": "optc.passes.cleanup.fold_constants:FoldConstants",
     "inline-if": "optc.passes.cleanup.inline_if:InlineIf",
+    "sink-into-if": "optc.passes.cleanup.sink_into_if:SinkIntoIf",
     "eliminate-dead": "optc.passes.cleanup.eliminate_dead:EliminateDead",
     "share-subexpressions": "optc.passes.cleanup.share_subexpressions:ShareSubexpressions",
     "fuse-pad-conv": "optc.passes.fusion.pad_conv:FusePadConv",

@@ -38,7 +38,7 @@ class Cpu(Target):
         return Capabilities(layouts=("NHWC",), instructions=found.features, vector_bits=found.vector_bits, machine=sizes)
 
     def pipeline(self) -> str:
-        early = f"inline-functions{{operators={_functions()}}},infer-shapes,fold-constants,inline-if,count-results"
+        early = f"inline-functions{{operators={_functions()}}},infer-shapes,fold-constants,inline-if,sink-into-if,count-results"
         return f"{early},eliminate-dead,channels-last,eliminate-dead"
 
     def build(self, model: ir.Model) -> Artifact:

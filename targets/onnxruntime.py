@@ -22,9 +22,10 @@ class OnnxRuntime(Target):
     name = "onnxruntime"
 
     def build(self, model: ir.Model) -> Artifact:
+        from optc.compiler.stand_in import loadable
         from optc.targets.onnx import Onnx
 
-        return Onnx().build(model)
+        return Onnx().build(loadable(model))
 
     @classmethod
     def load(cls, folder: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> Engine:

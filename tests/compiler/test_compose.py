@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optc import targets
-from optc.compiler import bundle, compose, ir, load, regions, runtime
+from optc.compiler import bundle, compose, ir, load, regions, runner, runtime
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.numerics import Array
+from optc.compiler.pipeline import Pipeline
 from optc.compiler.reference import Reference
 from optc.compiler.target import Artifact, Engine, Target, UnbuildableError
 from optc.targets.onnxruntime import OnnxRuntime
@@ -236,3 +237,43 @@ def test_numbers_computed_from_data_become_dimensions(tmp_path: Path) -> None:
     assert _engines(program) == ["cpu", "cpu"] and not program.manifest.notes
     for shape in ([1, 8], [4, 2], [2, -1], [-1, 8], [0, 1]):
         _same(program, model, {"x": np.arange(8, dtype=np.float32) - 3, "s": np.array(shape, np.int64)})
+
+
+IMPOSSIBLE = """net (float[2,3] x, bool flat, int64 trips) => (float[M] y, float[2,3] z) <int64[1] all = {-1}, bool on = {1}> {
+    [choice] s = If (flat) <then_branch = t () => (float[K] t0) { [flatten] t0 = Reshape (x, all) },
+        else_branch = e () => (float[2,3] e0) { [keep] e0 = Neg (x) }>
+    [matrix] m = Transpose <perm = [1, 0]> (s)
+    [line] y = Reshape (m, all)
+    [repeat] z = Loop (trips, on, x) <body = b (int64 i, bool c, float[2,3] h) => (bool d, float[2,3] g) {
+        [going] d = Identity (c)
+        [often] r = If (flat) <then_branch = u () => (float[K] u0) { [p] u0 = Reshape (h, all) },
+            else_branch = v () => (float[2,3] v0) { [q] v0 = Neg (h) }>
+        [turn] w = Transpose <perm = [1, 0]> (r)
+        [back] g = Transpose <perm = [1, 0]> (w)
+    }>
+}"""
+
+
+def test_a_branch_that_no_input_makes_valid_fails_when_it_is_taken(tmp_path: Path) -> None:
+    model, lowered = _model(IMPOSSIBLE), _model(IMPOSSIBLE)
+    runner.run(Pipeline.parse("sink-into-if"), lowered, runner.Options(check="off"))
+    program = _program(Target.parse("cpu"), lowered, tmp_path / "b")
+    assert set(_engines(program)) == {"cpu"}
+    notes = [note for note in program.manifest.notes if "fails" in note]
+    assert [note.partition("'")[2].partition("'")[0] for note in notes] == ["matrix", "turn"]
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "trips": np.array(3)}
+    _same(program, model, {**feeds, "flat": np.array(False)})
+    with pytest.raises(UserError, match="Transpose is given what no input makes valid") as raised:
+        program.run({**feeds, "flat": np.array(True)})
+    assert raised.value.place == "node 'matrix' (Transpose)"
+
+
+def test_a_loop_whose_body_no_input_makes_valid_may_run_no_step(tmp_path: Path) -> None:
+    text = IMPOSSIBLE.replace("[matrix] m = Transpose <perm = [1, 0]> (s)", "[matrix] m = Relu (s)")
+    model, lowered = _model(text), _model(text)
+    runner.run(Pipeline.parse("sink-into-if"), lowered, runner.Options(check="off"))
+    program = _program(Target.parse("cpu"), lowered, tmp_path / "b")
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "flat": np.array(True)}
+    _same(program, model, {**feeds, "trips": np.array(0)})
+    with pytest.raises(UserError, match="no input makes valid"):
+        program.run({**feeds, "trips": np.array(1)})
