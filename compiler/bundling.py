@@ -162,7 +162,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     if earlier is None:
         given = gate.data if gate is not None and gate.data is not None else _given(job, model, recipe.budgets)
     feeds = _feeds(job, model, given)
-    asked = specialize.sampled(asked, model, feeds, recipe.seed)
+    asked = specialize.sampled(asked, model, feeds if given is not None or job.options.feeds is not None else (), recipe.seed)
     options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
     ran = optimize(mine, first, model, options) if earlier is not None else decide(mine, model, options, journal, tell)

@@ -150,7 +150,7 @@ def parse_specialize(texts: Iterable[str] | None) -> tuple[dict[str, int], ...] 
         for part in text.split(","):
             name, _, size = (piece.strip() for piece in part.rpartition("="))
             if not name or not re.fullmatch(r"[1-9]\d*", size):
-                hint = "names and sizes of dimensions: --specialize N=1,S=128"
+                hint = "names of dimensions and sizes of 1 or more: --specialize N=1,S=128"
                 raise UserError(f"'{part}' is no DIM=SIZE", place=f"--specialize {text}", hint=hint)
             if sizes.setdefault(name, int(size)) != int(size):
                 raise UserError(f"'{name}' has two sizes", place=f"--specialize {text}")

@@ -152,7 +152,7 @@ def hold(program: Program, asked: Sequence[Sizes]) -> list[dict[str, Any]]:
             raise ContractError(
                 f"the fast path is not the general program: {worst}, allowed {worst.allowed():.1e}",
                 place=f"{one.place}, target '{program.manifest.target}'",
-                hint="nothing was written; leave this fast path out. Please report the model",
+                hint="nothing was written; leave it out, or give samples of these sizes with --data. Please report the model",
             )
         found.append({"dims": dict(one.dims), "error": worst.error, "samples": len(one.feeds)})
     return found
