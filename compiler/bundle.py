@@ -7,7 +7,7 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from optc.compiler import atomic, manifest
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import File, Manifest, Role, Weight
 from optc.compiler.numerics import Array
+from optc.compiler.stored import Stored
 
 if TYPE_CHECKING:
     from optc.compiler.target import Artifact
@@ -119,12 +120,13 @@ def publish(source: Path, path: Path) -> Manifest:
     return found
 
 
-class Weights(Mapping[str, Array]):
+class Weights(Stored):
     """The weights of a bundle: read-only arrays, memory-mapped when they are asked for, a file once while anybody uses it."""
 
     def __init__(self, path: Path, found: Manifest) -> None:
         self._path, self._index = path, found.weights
         self._mapped: WeakValueDictionary[str, mmap.mmap] = WeakValueDictionary()
+        self._made: WeakValueDictionary[tuple[str, tuple[Weight, ...]], Array] = WeakValueDictionary()
 
     def __getitem__(self, name: str) -> Array:
         weight = self._index[name]
@@ -132,6 +134,13 @@ class Weights(Mapping[str, Array]):
         if kind.itemsize * int(np.prod(weight.shape)) == 0:
             return np.empty(weight.shape, kind)
         return np.frombuffer(self._file(weight.file), kind).reshape(weight.shape)
+
+    def once(self, form: str, names: Sequence[str], make: Callable[[], Array]) -> Array:
+        key = form, tuple(self._index[name] for name in names)
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = make()
+        return made
 
     def _file(self, name: str) -> mmap.mmap:
         mapped = self._mapped.get(name)

@@ -26,11 +26,13 @@ from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.manifest import ValueInfo
 from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import TOLERANCE, Array, compare
+from optc.compiler.plan import Part
 from optc.compiler.recipe import Recipe, parse_specialize
 from optc.compiler.reference import Reference
 from optc.compiler.target import Artifact, Engine
 from optc.compiler.variants import Choice, VariantEngine
 from optc.targets.onnxruntime import OnnxRuntime
+from optc.targets.tvm.compact import expand
 
 DYNAMIC = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[N, S, 16] x) => (float[N, S, 16] y) <float[16] c = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}> {
@@ -240,6 +242,22 @@ def test_equal_weights_are_stored_once_and_mapped_once(fashion_cnn: Path, tmp_pa
                 assert np.shares_memory(weights[name], weights[other])
                 shared += 1
     assert shared
+
+
+def test_weights_that_are_unpacked_when_loaded_are_held_once(fashion_cnn: Path, tmp_path: Path) -> None:
+    passes = "quantize-weights{max-error=0.9}"
+    optc.compile(fashion_cnn, tmp_path / "m.optc", passes=passes, specialize=[{"N": 1}], cache=False)
+    found = bundle.read(tmp_path / "m.optc")
+    weights = bundle.Weights(tmp_path / "m.optc", found)
+    (variant,) = found.program["variants"]
+    own = Part(weights, variant["weights"])
+    both = found.program["compact"].keys() & variant["program"]["compact"].keys()
+    same = [n for n in both if found.weights[f"{n}.codes"] == found.weights[f"{variant['weights']}{n}.codes"]]
+    assert same
+    for name in same:
+        general = expand(weights, found.program["compact"], name)
+        assert expand(own, variant["program"]["compact"], name) is general
+        assert np.array_equal(general, expand(dict(weights), found.program["compact"], name))
 
 
 def test_parts_in_other_engines_and_control_flow_have_variants_too(tmp_path: Path) -> None:
