@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optc.compiler import inputs, ir, runner
+from optc.compiler import inputs, ir, runner, symbolic
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.manifest import ValueInfo
@@ -48,7 +48,8 @@ class Variant:
 
 def check(asked: Sequence[Dims], interface: Sequence[ValueInfo], target: Target) -> list[Sizes]:
     """What was asked for, its dimensions in the order of the model's. Raises UserError for a target that has no fast paths, for
-    dimensions that no input has free, for sizes below 1, and for the same fast path twice."""
+    dimensions that no input has free, for one that is tied to another (`N` and `2*N`), for sizes below 1, and for the same fast
+    path twice."""
     found: list[Sizes] = []
     known = dimensions(interface)
     for dims in asked:
@@ -61,6 +62,11 @@ def check(asked: Sequence[Dims], interface: Sequence[ValueInfo], target: Target)
             if name not in known:
                 hint = f"the free dimensions are {', '.join(known)}; --shape names them"
                 raise UserError(f"no input has a free dimension '{name}'", place=place, hint=hint)
+            own = symbolic.names(symbolic.parse(name))
+            tied = [other for other in known if other != name and own & symbolic.names(symbolic.parse(other))]
+            if tied:
+                hint = "give the dimensions names of their own with --shape"
+                raise UserError(f"dimension '{name}' is tied to '{tied[0]}', which would stay free", place=place, hint=hint)
             if size < 1:
                 raise UserError(f"dimension '{name}' is {size}, expected a size of 1 or more", place=place)
         if not dims:

@@ -29,7 +29,8 @@ from optc.compiler.numerics import TOLERANCE, Array, compare
 from optc.compiler.plan import Part
 from optc.compiler.recipe import Recipe, parse_specialize
 from optc.compiler.reference import Reference
-from optc.compiler.target import Artifact, Engine
+from optc.compiler.specialize import check
+from optc.compiler.target import Artifact, Engine, Target
 from optc.compiler.variants import Choice, VariantEngine
 from optc.targets.onnxruntime import OnnxRuntime
 from optc.targets.tvm.compact import expand
@@ -168,6 +169,19 @@ def test_what_cannot_be_specialized_exits_with_2_and_leaves_nothing(folder: Path
     for word in words:
         assert word in done.stderr
     assert {p.name for p in folder.iterdir()} <= {"model.onnx", "cache"}
+
+
+def test_a_dimension_that_another_depends_on_is_refused() -> None:
+    inputs = (ValueInfo("a", "float32", ("N", "M")), ValueInfo("b", "float32", ("2*N",)))
+    (found,) = check([{"M": 3}], inputs, Target.parse("cpu"))
+    assert found.dims == {"M": 3}
+    for dims in ({"N": 1}, {"2*N": 4}):
+        with pytest.raises(UserError, match="is tied to"):
+            check([dims], inputs, Target.parse("cpu"))
+    with pytest.raises(UserError, match="dimension 'M' is 0"):
+        check([{"M": 0}], inputs, Target.parse("cpu"))
+    with pytest.raises(UserError, match="fixes no dimension"):
+        check([{}], inputs, Target.parse("cpu"))
 
 
 def test_sizes_at_which_the_model_does_not_run_are_refused(tmp_path: Path) -> None:
