@@ -2,7 +2,7 @@
 
     python -m benchmarks.coverage                      all models
     python -m benchmarks.coverage minilm_l6 ppocr_rec
-    python -m benchmarks.coverage --dynamic            a bundle of free dimensions beside bundles of fixed ones
+    python -m benchmarks.coverage --dynamic            a bundle of free dimensions, and one with fast paths, beside fixed ones
 
 Models with a state are run over a stream: what one call gives is fed to the next, by both sides.
 """
@@ -139,26 +139,32 @@ def row(case: Case, folder: Path, threads: int, seconds: float) -> list[str]:
     ]
 
 
+FIXED = ((1, 8), (1, 32), (1, 128), (1, 256), (8, 64))
+"""Batch and tokens that free dimensions are compared with fixed ones at."""
+
+
 def dynamic(folder: Path, threads: int, seconds: float) -> Iterator[list[str]]:
-    """MiniLM with free dimensions beside bundles of each of five sizes: how many times as fast the free one is."""
+    """MiniLM with free dimensions, without and with fast paths for five sizes, beside bundles of each of them: how many times as
+    fast as the fixed one both are."""
     model, shapes = zoo.fetch("minilm_l6"), RECIPES["minilm_l6"].inputs
-    case = Case("minilm_l6")
+    case, every = Case("minilm_l6"), [{"N": n, "S": s} for n, s in FIXED]
     optc.compile(model, folder / "free.optc", shapes=shapes, cache=False)
-    free = optc.load(folder / "free.optc", threads=threads)
-    for n, s in ((1, 8), (1, 32), (1, 128), (1, 256), (8, 64)):
-        sizes = {"N": n, "S": s}
+    optc.compile(model, folder / "specialized.optc", shapes=shapes, specialize=every, cache=False)
+    loaded = {name: optc.load(folder / f"{name}.optc", threads=threads) for name in ("free", "specialized")}
+    for sizes in every:
         optc.compile(model, folder / "fixed.optc", shapes=bound(shapes, sizes), cache=False)
-        fixed, feeds = optc.load(folder / "fixed.optc", threads=threads), samples(model, case, sizes)
-        programs = {"free": partial(free.run, feeds), "fixed": partial(fixed.run, feeds)}
-        raced = interleaved(programs, seconds=seconds)
-        yield [f"batch {n}, {s} tokens", str(raced.speed("free", against="fixed"))]
+        feeds = samples(model, case, sizes)
+        programs = {**loaded, "fixed": optc.load(folder / "fixed.optc", threads=threads)}
+        raced = interleaved({name: partial(program.run, feeds) for name, program in programs.items()}, seconds=seconds)
+        told = [str(raced.speed(name, against="fixed")) for name in loaded]
+        yield [f"batch {sizes['N']}, {sizes['S']} tokens", *told]
 
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Models of the list above; or all.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of both engines.")] = 2,
     seconds: Annotated[float, typer.Option(help="How long to measure each latency.")] = 6.0,
-    compare_fixed: Annotated[bool, typer.Option("--dynamic", help="Free dimensions beside fixed ones.")] = False,
+    compare_fixed: Annotated[bool, typer.Option("--dynamic", help="Free dimensions, and fast paths, beside fixed ones.")] = False,
 ) -> None:
     """Compile the zoo for this CPU, and print what came of it."""
     known = {case.name: case for case in CASES}
@@ -169,7 +175,8 @@ def main(
     warn_if_busy(console)
     with tempfile.TemporaryDirectory() as scratch:
         if compare_fixed:
-            table = Table("minilm_l6", f"speed of free dimensions against fixed, {threads} threads")
+            against = f"against fixed, {threads} threads"
+            table = Table("minilm_l6", f"speed of free dimensions {against}", f"specialized at the five sizes, {against}")
             for line in dynamic(Path(scratch), threads, seconds):
                 table.add_row(*line)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from optc.compiler.measure.gate import streams
 from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes
+from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes, parse_specialize
 from optc.compiler.reference import Reference
 from optc.compiler.target import Target
 from optc.compiler.values import Report
@@ -52,6 +52,7 @@ __all__ = [
     "optimize",
     "optimized",
     "parse_shapes",
+    "parse_specialize",
     "sensitivity",
     "watched",
 ]
@@ -65,7 +66,8 @@ class CompileResult:
 
     `budgets` are those that were asked for, with what was measured and its interval (`record.Limit`); `speed` is how many times
     as fast as onnxruntime on the source it is, with the interval, where it was measured. `fallback` says how many `nodes` run in
-    another engine than the target's, and their `share` of the time; None where none does."""
+    another engine than the target's, and their `share` of the time; None where none does. `variants` are the fast paths: `dims`,
+    the largest relative error of any output against the general program's, and the `samples` that it was taken on."""
 
     path: Path
     target: str
@@ -84,6 +86,7 @@ class CompileResult:
     budgets: tuple[dict[str, Any], ...] = ()
     speed: dict[str, float] | None = None
     fallback: dict[str, Any] | None = None
+    variants: tuple[dict[str, Any], ...] = ()
 
     @property
     def broken(self) -> list[Outcome]:
@@ -118,6 +121,7 @@ def compile(
     passes: str | None = None,
     recipe: str | Path | Recipe | None = None,
     shapes: Shapes | None = None,
+    specialize: Sequence[Mapping[str, int]] | None = None,
     data: str | Path | samples.Source | None = None,
     budgets: Limits | None = None,
     decisions: str | Path | None = None,
@@ -132,7 +136,8 @@ def compile(
 
     `recipe` gives what the other arguments do not. With `budgets` every pass is measured and judged. `reports` are files to tell
     it in (.html, .xml for JUnit, .sarif, .json); they are written also where a budget is missed. `fallback=False`: UserError
-    where the target refuses a node, instead of another engine for it inside the bundle.
+    where the target refuses a node, instead of another engine for it inside the bundle. `specialize`: sizes of free dimensions by
+    name, `{"N": 1, "S": 128}`; for each the bundle has a fast path, which calls of exactly these sizes take (see `Program`).
     Raises UserError for wrong input, ContractError where the result is not the source model within its contract or a budget is
     missed (nothing is written), InternalError with a reproducer for a bug of ours.
     """
@@ -141,6 +146,7 @@ def compile(
     given |= {"pipeline": Pipeline.parse(passes)} if passes is not None else {}
     given |= {"target": Target.parse(target)} if target is not None else {}
     given |= {"shapes": shapes} if shapes else {}
+    given |= {"specialize": tuple(specialize)} if specialize is not None else {}
     if data is not None:
         path = data if isinstance(data, samples.Source) else Path(data)
         again = base.data if base is not None and isinstance(path, Path) else None

@@ -7,10 +7,11 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from optc.compiler import atomic, manifest
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import File, Manifest, Role, Weight
 from optc.compiler.numerics import Array
+from optc.compiler.stored import Stored
 
 if TYPE_CHECKING:
     from optc.compiler.target import Artifact
@@ -118,23 +120,38 @@ def publish(source: Path, path: Path) -> Manifest:
     return found
 
 
-class Weights(Mapping[str, Array]):
-    """The weights of a bundle: read-only arrays, memory-mapped when they are asked for."""
+class Weights(Stored):
+    """The weights of a bundle: read-only arrays, memory-mapped when they are asked for, a file once while anybody uses it."""
 
     def __init__(self, path: Path, found: Manifest) -> None:
         self._path, self._index = path, found.weights
+        self._mapped: WeakValueDictionary[str, mmap.mmap] = WeakValueDictionary()
+        self._made: WeakValueDictionary[tuple[str, tuple[Weight, ...]], Array] = WeakValueDictionary()
 
     def __getitem__(self, name: str) -> Array:
         weight = self._index[name]
         kind = manifest.dtype(weight.dtype)
         if kind.itemsize * int(np.prod(weight.shape)) == 0:
             return np.empty(weight.shape, kind)
-        handle = os.open(self._path / weight.file, os.O_RDONLY)
-        try:
-            mapped = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)  # starts at a page: aligned for any vector load
-        finally:
-            os.close(handle)
-        return np.frombuffer(mapped, kind).reshape(weight.shape)
+        return np.frombuffer(self._file(weight.file), kind).reshape(weight.shape)
+
+    def once(self, form: str, names: Sequence[str], make: Callable[[], Array]) -> Array:
+        key = form, tuple(self._index[name] for name in names)
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = make()
+        return made
+
+    def _file(self, name: str) -> mmap.mmap:
+        mapped = self._mapped.get(name)
+        if mapped is None:
+            handle = os.open(self._path / name, os.O_RDONLY)
+            try:
+                mapped = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)  # starts at a page: aligned for any vector load
+            finally:
+                os.close(handle)
+            self._mapped[name] = mapped
+        return mapped
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)

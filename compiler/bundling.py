@@ -6,7 +6,7 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +14,28 @@ from typing import Any
 
 import numpy as np
 
-from optc.compiler import atomic, bundle, compose, decisions, inputs, ir, load, reproducer, runner, runtime, sources
+from optc.compiler import (
+    atomic,
+    bundle,
+    compose,
+    decisions,
+    elsewhere,
+    inputs,
+    ir,
+    load,
+    reproducer,
+    runner,
+    runtime,
+    sources,
+    specialize,
+)
 from optc.compiler.cache import Cache, key
 from optc.compiler.check import Feeds
 from optc.compiler.cores import cores
+from optc.compiler.deciding import decide, optimize
 from optc.compiler.diagnostics import ContractError, InternalError, OptcError, UserError
 from optc.compiler.instrument import Outcome
-from optc.compiler.journal import Journal, layers
+from optc.compiler.journal import Journal
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.measure import data as samples
 from optc.compiler.measure import finished as measured
@@ -32,11 +47,12 @@ from optc.compiler.measure.finished import Finished
 from optc.compiler.measure.gate import Gate, batch_size
 from optc.compiler.measure.limits import Limits
 from optc.compiler.measure.report import formats
-from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
+from optc.compiler.numerics import TOLERANCE, Comparison, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pipeline
 from optc.compiler.recipe import Recipe
 from optc.compiler.reference import Reference
 from optc.compiler.target import Artifact, Target
+from optc.compiler.variants import text
 
 CHECKED = 64
 """Samples on which passes are compared, where the data are there to measure metrics on."""
@@ -124,6 +140,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     before = ir.count_nodes(model)
     inputs_, outputs = (tuple(ValueInfo.of(v) for v in part) for part in (model.graph.inputs, model.graph.outputs))
     draft = Manifest(digest, str(recipe.pipeline), str(recipe.target), inputs_, outputs, tools=_tools())
+    asked = specialize.check(recipe.specialize, inputs_, recipe.target)
     mine, wanted_by_target = recipe.pipeline, Pipeline.parse(recipe.target.pipeline())
     earlier = decisions.read(job.decisions, digest, mine + wanted_by_target) if job.decisions is not None else None
     given: Stream | None = None
@@ -145,15 +162,19 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     if earlier is None:
         given = gate.data if gate is not None and gate.data is not None else _given(job, model, recipe.budgets)
     feeds = _feeds(job, model, given)
+    asked = specialize.sampled(asked, model, feeds if given is not None or job.options.feeds is not None else (), recipe.seed)
     options = replace(job.options, feeds=feeds, gate=gate)
     expected = Reference(model).run_all(feeds)
-    ran = optimize(mine, first, model, options) if earlier is not None else _decide(mine, model, options, journal, tell)
+    ran = optimize(mine, first, model, options) if earlier is not None else decide(mine, model, options, journal, tell)
     done = [p for o, p in zip(ran.outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
     numerics = runner.contract(done)
     lowered = model.clone()
     outcomes = ran.outcomes + optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
     tell(f"building for {recipe.target}")
     artifact = _artifact(recipe, lowered, job.options.reproducers)
+    if asked:
+        exact = Pipeline(tuple(p for p in done if not isinstance(p, LossyPass)))
+        artifact = specialize.joined(artifact, [_variant(job, one, model, exact) for one in asked])
     wanted = Reference(model).run_all(feeds) if numerics is Numerics.LOSSY else expected
     passes = [{k: v for k, v in asdict(o).items() if k not in ("seconds", "measured")} for o in outcomes]
     contracts = {"numerics": numerics.value, "tolerance": TOLERANCE, "passes": passes}
@@ -162,19 +183,22 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     trial = scratch / "trial"
     bundle.write(trial, draft, artifact)
     program = runtime.load(trial)
-    actual = [program.run(f) for f in feeds]
+    general = program.only(None)
+    actual = [general.run(f) for f in feeds]
     _hold(compare(wanted, actual), recipe.target)
+    if asked:
+        draft = replace(draft, contracts={**contracts, "variants": specialize.hold(program, asked)})
     evidence: Mapping[str, Any]
     missed: list[str] = []
     if earlier is not None:
         evidence = earlier.evidence
     else:
-        finished = measured.measure(job.model, model, program, recipe.budgets, gate, tell)
+        finished = measured.measure(job.model, model, general, recipe.budgets, gate, tell)
         missed = finished.missed
         worst = record.against_source(compare(expected, actual), _samples(feeds, recipe))
         swept = gate.few.samples if gate is not None and gate.few is not None else _samples(feeds, recipe)
-        foreign = {"fallback": found} if (found := _fallback(program, feeds[0])) else {}
-        evidence = {**_about(job, digest, before, given), **worst, **_story(job, finished, ran, program, swept), **foreign}
+        foreign = {"fallback": found} if (found := elsewhere.share(general, feeds[0])) else {}
+        evidence = {**_about(job, digest, before, given), **worst, **_story(job, finished, ran, general, swept), **foreign}
     _report(job, evidence)
     if missed:
         hint = "nothing was written: relax the budget, or other passes"
@@ -289,40 +313,6 @@ def _report(job: Job, evidence: Mapping[str, Any]) -> None:
         formats.write(formats.render(evidence, formats.of_file(file)), file)
 
 
-def optimize(
-    pipeline: Pipeline, taken: Sequence[Mapping[str, Any]] | None, model: ir.Model, options: runner.Options
-) -> runner.Report:
-    """Run a pipeline on the model; with decisions that were taken earlier, what was kept and nothing measured."""
-    if taken is None:
-        return runner.run(pipeline, model, options)
-    again = replace(options, check="off", skips=decisions.skips(taken))
-    ran = runner.run(decisions.kept(taken, pipeline), model, again)
-    return replace(ran, outcomes=decisions.outcomes(taken, pipeline, ran.outcomes))
-
-
-def _decide(
-    pipeline: Pipeline,
-    model: ir.Model,
-    options: runner.Options,
-    journal: Journal,
-    tell: Callable[[str], None],
-) -> runner.Report:
-    """Run a pipeline and measure, going on where an earlier run was killed."""
-    held = journal.read(pipeline)
-    done = len(held.taken)
-    earlier = optimize(Pipeline(pipeline.passes[:done]), held.taken, model, options)
-    earlier = replace(earlier, sensitivity=layers(held))
-    if done:
-        tell(f"going on after {done} of {len(pipeline)} passes")
-
-    def whole(report: runner.Report) -> runner.Report:
-        swept = {**earlier.sensitivity, **{done + place: found for place, found in report.sensitivity.items()}}
-        return replace(report, outcomes=earlier.outcomes + report.outcomes, sensitivity=swept)
-
-    watched = replace(options, decided=lambda report: journal.write(whole(report)))
-    return whole(runner.run(Pipeline(pipeline.passes[done:]), model, watched))
-
-
 def lineage(model: ir.Model) -> dict[str, list[Any]]:
     """Operator, source nodes and passes of each node, by its name: what a bundle's lineage.json holds."""
     return {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(model.graph) for n in g}
@@ -343,6 +333,15 @@ def _artifact(recipe: Recipe, model: ir.Model, reproducers: Path) -> Artifact:
             place=f"target '{target}'",
             hint=f"this is a bug in optc; replay it with\n{command}",
         ) from error
+
+
+def _variant(job: Job, sizes: specialize.Sizes, model: ir.Model, passes: Pipeline) -> specialize.Variant:
+    job.tell(f"building the fast path {text(sizes.dims)}")
+
+    def build(found: ir.Model) -> Artifact:
+        return _artifact(job.recipe, found, job.options.reproducers)
+
+    return specialize.variant(sizes, model, passes, job.recipe.target, job.options, build)
 
 
 def _hold(worst: Comparison, target: Target) -> None:
@@ -371,20 +370,10 @@ def _result(job: Job) -> dict[str, Any]:
         "data": noted["data"]["kind"],
         "speed": noted.get("speed"),
         "fallback": noted.get("fallback"),
+        "variants": tuple(found.contracts.get("variants", ())),
         "outcomes": [Outcome(**{**o, "seconds": 0.0, "skipped": tuple(o["skipped"])}) for o in found.contracts["passes"]],
         "notes": tuple(found.notes),
     }
-
-
-def _fallback(program: runtime.Program, feed: Mapping[str, Array]) -> dict[str, Any] | None:
-    """How much of a program runs in other engines than its target's; their share of the time in the fastest of three calls."""
-    target = program.manifest.target
-    parts = min((program.profile(feed) for _ in range(3)), key=lambda found: sum(p.seconds for p in found))
-    foreign = [p for p in parts if p.target != target]
-    if not foreign:
-        return None
-    share = sum(p.seconds for p in foreign) / sum(p.seconds for p in parts)
-    return {"nodes": sum(p.nodes for p in foreign), "engine": ", ".join(sorted({p.target for p in foreign})), "share": share}
 
 
 def _json(document: Any) -> bytes:

@@ -8,7 +8,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from optc.compiler.numerics import Array
+
+if TYPE_CHECKING:
+    from optc.compiler.runtime import Program
 
 MOST = 20
 """More nodes than this are told in groups."""
@@ -25,6 +30,17 @@ def summary(program: Mapping[str, Any]) -> list[str]:
     if len(found) <= MOST:
         return each(program)
     return [f"runs in {engine}: {line}" for engine, line in _grouped(found)]
+
+
+def share(program: Program, feed: Mapping[str, Array]) -> dict[str, Any] | None:
+    """How much of a program runs in other engines than its target's; their share of the time in the fastest of three calls."""
+    target = program.manifest.target
+    parts = min((program.profile(feed) for _ in range(3)), key=lambda found: sum(p.seconds for p in found))
+    foreign = [p for p in parts if p.target != target]
+    if not foreign:
+        return None
+    seconds = sum(p.seconds for p in foreign) / sum(p.seconds for p in parts)
+    return {"nodes": sum(p.nodes for p in foreign), "engine": ", ".join(sorted({p.target for p in foreign})), "share": seconds}
 
 
 def refusals(found: Sequence[tuple[str, str]]) -> list[str]:

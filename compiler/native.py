@@ -15,6 +15,7 @@ from optc.compiler.exposed import Runner, native
 from optc.compiler.numerics import TOLERANCE, Array
 from optc.compiler.pairs import Pair, computed
 from optc.compiler.recreate import Recreated
+from optc.compiler.specialize import own_weights
 from optc.compiler.target import Artifact
 from optc.compiler.values import Report, Samples, compare_values
 
@@ -74,7 +75,8 @@ def _own_weights(artifact: Artifact, path: Path, made: Recreated) -> tuple[Artif
     """The artifact with the bundle's weights, where those are the same but for their numbers: a fault may be in them."""
     own: Mapping[str, Array] = bundle.Weights(path, made.manifest)
     kinds = {name: (array.dtype.name, array.shape) for name, array in artifact.weights.items()}
-    if kinds != {name: (w.dtype, w.shape) for name, w in made.manifest.weights.items()}:
+    held = {name: made.manifest.weights[name] for name in own_weights(made.manifest.program, list(own))}
+    if kinds != {name: (w.dtype, w.shape) for name, w in held.items()}:
         return artifact, ("the values are of weights that were packed anew: the program with all values exposed packs others",)
     other = [name for name, array in sorted(artifact.weights.items()) if not _equal(array, own[name])]
     if not other:

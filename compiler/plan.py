@@ -25,6 +25,7 @@ import numpy as np
 from optc.compiler import manifest, registry
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
+from optc.compiler.stored import Stored
 from optc.compiler.target import Engine, Target
 
 Values = dict[str, Any]
@@ -162,7 +163,7 @@ class PlanEngine:
         return run
 
 
-class Part(Mapping[str, Array]):
+class Part(Stored):
     """The weights of one part, by its own names."""
 
     def __init__(self, weights: Mapping[str, Array], prefix: str) -> None:
@@ -176,6 +177,11 @@ class Part(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def once(self, form: str, names: Sequence[str], make: Callable[[], Array]) -> Array:
+        if not isinstance(self._weights, Stored):
+            return make()
+        return self._weights.once(form, [self._prefix + name for name in names], make)
 
 
 def _engine(folder: Path, part: Mapping[str, Any], weights: Mapping[str, Array], threads: int, optional: bool) -> Engine:

@@ -23,14 +23,15 @@ DEFAULT_PASSES = (
 )
 """What runs when nobody says otherwise: nothing lossy."""
 
-_KEYS = ("pass", "target", "fallback", "shapes", "data", "budgets", "seed")
+_KEYS = ("pass", "target", "fallback", "shapes", "data", "budgets", "seed", "specialize")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Passes, target, shapes of inputs, data, budgets, and the seed of everything random.
 
-    `fallback`: whether nodes that the target refuses may run in another engine inside the bundle.
+    `fallback`: whether nodes that the target refuses may run in another engine inside the bundle. `specialize`: sizes of free
+    dimensions, by name, for each of which the bundle has a fast path.
 
     `Recipe.parse(recipe.to_toml()) == recipe`.
     """
@@ -42,11 +43,12 @@ class Recipe:
     budgets: Limits = field(default_factory=Limits)
     seed: int = 0
     fallback: bool = True
+    specialize: tuple[Mapping[str, int], ...] = ()
 
     @staticmethod
     def parse(text: str, place: str = "recipe") -> Recipe:
         """From TOML: `[[pass]]`, `[target]` (`name` and options), `[shapes]`, `[data]` or `data = "samples.npz"`,
-        `[budgets]`, `seed`, `fallback`."""
+        `[budgets]`, `seed`, `fallback`, and a `[[specialize]]` for each fast path (`N = 1`)."""
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -56,7 +58,7 @@ class Recipe:
                 raise UserError(f"a recipe has no '{key}'", place=place, hint=nearest(key, _KEYS))
         given: dict[str, Any] = {}
         if "pass" in table:
-            given["pipeline"] = Pipeline.from_tables(_list(table["pass"], place))
+            given["pipeline"] = Pipeline.from_tables(_list(table["pass"], "passes", "pass", place))
         if "target" in table:
             target = dict(_mapping(table["target"], f"{place}, target"))
             given["target"] = Target.from_table(str(target.pop("name", "")), target)
@@ -77,6 +79,9 @@ class Recipe:
             if not isinstance(table["fallback"], bool):
                 raise UserError(f"fallback is '{table['fallback']}', expected true or false", place=place)
             given["fallback"] = table["fallback"]
+        if "specialize" in table:
+            entries = _list(table["specialize"], "fast paths", "specialize", place)
+            given["specialize"] = tuple(_sizes(entry, place) for entry in entries)
         return Recipe(**given)
 
     @staticmethod
@@ -107,6 +112,8 @@ class Recipe:
             out += ["", "[data]", *(f"{key} = {_toml(value)}" for key, value in data.items())]
         if self.budgets != Limits():
             out += ["", "[budgets]", *(f"{key} = {_toml(value)}" for key, value in options.values(self.budgets).items())]
+        for sizes in self.specialize:
+            out += ["", "[[specialize]]", *(f"{_toml(name)} = {size}" for name, size in sorted(sizes.items()))]
         if self.shapes:
             out += ["", "[shapes]", *(f"{_toml(n)} = {_toml(tuple(s))}" for n, s in self.shapes.items())]
         return "\n".join(out) + "\n"
@@ -135,10 +142,33 @@ def parse_shapes(texts: Iterable[str] | None) -> dict[str, tuple[int | str, ...]
     return shapes
 
 
-def _list(value: Any, place: str) -> list[Mapping[str, Any]]:
+def parse_specialize(texts: Iterable[str] | None) -> tuple[dict[str, int], ...] | None:
+    """`--specialize N=1,S=128`, once for each fast path; None where there are none."""
+    found: list[dict[str, int]] = []
+    for text in texts or ():
+        sizes: dict[str, int] = {}
+        for part in text.split(","):
+            name, _, size = (piece.strip() for piece in part.rpartition("="))
+            if not name or not re.fullmatch(r"[1-9]\d*", size):
+                hint = "names of dimensions and sizes of 1 or more: --specialize N=1,S=128"
+                raise UserError(f"'{part}' is no DIM=SIZE", place=f"--specialize {text}", hint=hint)
+            if sizes.setdefault(name, int(size)) != int(size):
+                raise UserError(f"'{name}' has two sizes", place=f"--specialize {text}")
+        found.append(sizes)
+    return tuple(found) or None
+
+
+def _sizes(table: Mapping[str, Any], place: str) -> dict[str, int]:
+    for name, size in table.items():
+        if type(size) is not int or size < 1:
+            raise UserError(f"dimension '{name}' is '{size}', expected a size of 1 or more", place=f"{place}, specialize")
+    return dict(table)
+
+
+def _list(value: Any, what: str, key: str, place: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list):
-        raise UserError("write passes as [[pass]] tables", place=place)
-    return [_mapping(entry, f"{place}, pass") for entry in value]
+        raise UserError(f"write {what} as [[{key}]] tables", place=place)
+    return [_mapping(entry, f"{place}, {key}") for entry in value]
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optc.compiler import bundle, bundling, decisions, ir, load, runner, sources
+from optc.compiler.deciding import optimize
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.pipeline import Pipeline
@@ -39,7 +40,7 @@ def recreate(model: Path, path: Path) -> Recreated:
     source = _load(model, found)
     lowered = source.clone()
     for pipeline, part in ((mine, taken[: len(mine)]), (wanted, taken[len(mine) :])):
-        bundling.optimize(pipeline, part, lowered, runner.Options())
+        optimize(pipeline, part, lowered, runner.Options())
     _same_graph(bundling.lineage(lowered), json.loads(records["lineage.json"].read_bytes()), path)
     return Recreated(source, lowered, target, found)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.numerics import Array
 from optc.compiler.target import Engine, Target
+from optc.compiler.variants import Choice, Dims, VariantEngine
 
 if TYPE_CHECKING:
     from optc.compiler.plan import PlanEngine
@@ -29,6 +30,9 @@ def load(path: str | Path, threads: int | None = None) -> Program:
 
     A bundle is native code: load only what you trust. Manifest, sizes and the digests of the program are checked; weights
     are mapped, not read: `optc check` verifies them. Raises UserError for what is missing, damaged, or of a newer schema.
+
+    The fast paths of a bundle (`--specialize`) are loaded by the first call of their sizes, which takes longer for it; each has
+    threads of its own, so that callers of several sizes at once may use `threads` for each.
     """
     path = Path(path)
     found = bundle.read(path)
@@ -40,12 +44,26 @@ def load(path: str | Path, threads: int | None = None) -> Program:
 
 def _engine(path: Path, found: Manifest, threads: int) -> Engine:
     weights = bundle.Weights(path, found)
-    if "plan" in found.program:
+    general = _program(path, found, found.program, weights, threads)
+    variants = found.program.get("variants")
+    if variants is None:
+        return general
+    from optc.compiler.plan import Part
+
+    def load(number: int) -> Engine:
+        variant = variants[number]
+        return _program(path, found, variant["program"], Part(weights, variant["weights"]), threads)
+
+    return VariantEngine(general, Choice(found.inputs, found.program), load)
+
+
+def _program(path: Path, found: Manifest, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> Engine:
+    if "plan" in program:
         from optc.compiler.plan import PlanEngine
 
-        return PlanEngine(path, found.program, weights, threads)
+        return PlanEngine(path, program, weights, threads)
     target: type[Target] = registry.find("target", found.target_name)
-    return target.load(path, found.program, weights, threads)
+    return target.load(path, program, weights, threads)
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,11 @@ class Timed:
 
 
 class Program:
-    """A loaded bundle. `inputs` and `outputs` are those of the source model. `run` may be called from any number of threads."""
+    """A loaded bundle. `inputs` and `outputs` are those of the source model. `run` may be called from any number of threads.
+
+    Where the bundle has fast paths for sizes (`variants`: their dimensions, in the order given), each call takes the one whose
+    dimensions are those of its feeds and that fixes most of them, the first of equals; else the general program.
+    """
 
     def __init__(self, path: Path, found: Manifest, engine: Engine) -> None:
         self.path, self.manifest = path, found
@@ -78,6 +100,8 @@ class Program:
     def profile(self, feeds: Mapping[str, Array]) -> list[Timed]:
         """The parts of the program and the seconds each took in a call, while nobody else calls; one where it has no parts."""
         self._check(feeds)
+        if isinstance(self._engine, VariantEngine):
+            return self.only(self._engine.choice(feeds)).profile(feeds)
         parts = self.manifest.program.get("parts")
         if parts is None:
             start = time.perf_counter()
@@ -85,6 +109,28 @@ class Program:
             return [Timed(self.manifest.target, self.manifest.nodes.get("after", 0), time.perf_counter() - start)]
         seconds = cast("PlanEngine", self._engine).profile(feeds)
         return [Timed(part["target"], part["nodes"], s) for part, s in zip(parts, seconds, strict=True)]
+
+    @property
+    def variants(self) -> tuple[Dims, ...]:
+        return self._engine.choice.variants if isinstance(self._engine, VariantEngine) else ()
+
+    def variant(self, feeds: Mapping[str, Array]) -> Dims | None:
+        """The dimensions of the fast path that a call with these feeds takes; None: the general program."""
+        self._check(feeds)
+        number = self._engine.choice(feeds) if isinstance(self._engine, VariantEngine) else None
+        return None if number is None else self.variants[number]
+
+    def only(self, variant: int | None) -> Program:
+        """A fast path by its number, or the general program (None), whatever it is fed; it shares what is loaded."""
+        found, engine = self.manifest, self._engine
+        if not isinstance(engine, VariantEngine):
+            return self
+        program = {key: value for key, value in found.program.items() if key != "variants"}
+        if variant is None:
+            return Program(self.path, replace(found, program=program), engine.general)
+        chosen = found.program["variants"][variant]
+        nodes = {**found.nodes, "after": chosen["nodes"]}
+        return Program(self.path, replace(found, program=chosen["program"], nodes=nodes), engine.engine(variant))
 
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(map(str, self.outputs))

@@ -74,6 +74,8 @@ class Target(ABC):
     name: ClassVar[str]
     fallbacks: ClassVar[tuple[str, ...]] = ()
     """Targets, in order, that may run the nodes which this one refuses."""
+    specializes: ClassVar[bool] = True
+    """Whether a bundle may hold variants of the model for given sizes, from which each call chooses (`--specialize`)."""
 
     def refusal(self, node: ir.Node) -> str:
         """Why a node cannot run on this target; empty where it can. This asks the capabilities for the operator and the types;

@@ -24,6 +24,7 @@ class Onnx(Target):
     """
 
     name = "onnx"
+    specializes = False  # whoever takes the file out of the bundle has one model
 
     def build(self, model: ir.Model) -> Artifact:
         from optc.compiler import plain

@@ -20,6 +20,7 @@ from optc.compiler.commands.common import (
     Passes,
     PrintAfter,
     Shape,
+    Specialize,
     TimePasses,
     VerifyEach,
     emit,
@@ -28,6 +29,7 @@ from optc.compiler.commands.common import (
     table,
 )
 from optc.compiler.diagnostics import UserError
+from optc.compiler.variants import text
 
 if TYPE_CHECKING:
     from optc.compiler.api import CompileResult, OptResult
@@ -50,6 +52,7 @@ def compile_(
     passes: Passes = None,
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe instead of options.", show_default=False)] = None,
     shape: Shape = None,
+    specialize: Specialize = None,
     data: Data = None,
     labels: measure.Labels = "",
     slice: measure.Slice = "",
@@ -142,6 +145,7 @@ def compile_(
             passes=passes,
             recipe=recipe,
             shapes=api.parse_shapes(shape),
+            specialize=api.parse_specialize(specialize),
             data=measure.source(data, recipe, labels, batch, limit, seed, optional=True, slice=slice, allow_code=allow_code),
             budgets=_budgets(
                 recipe,
@@ -175,6 +179,8 @@ def compile_(
     print(f"  largest relative error against the source: {result.error:.1e} on {result.samples} {result.data} samples")
     if result.fallback is not None:
         print(f"  {fallback_line(result.fallback)}")
+    for v in result.variants:
+        print(f"  fast path {text(v['dims'])}: largest relative error against the general program {v['error']:.1e}")
     for b in result.budgets:
         interval = f" [{b['low']:.4g}, {b['high']:.4g}]" if b["low"] != b["high"] else ""
         most = f"{b['limit']:.4g} {b['unit']}".rstrip()

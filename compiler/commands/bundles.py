@@ -12,6 +12,7 @@ import typer
 from optc.compiler.commands.common import Bundle, Json, Threads, emit, megabytes, table
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.numerics import Array
+from optc.compiler.variants import text
 
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", help="An input as a .npy file.", metavar="NAME=FILE.npy", show_default=False)
@@ -98,6 +99,8 @@ def bench(
     ]
     table(title, columns, [_row(told, joules) for told in found.document()["programs"]])
     print(f"speed: of {found.first} against each, with its 95 % interval")
+    for name, dims in found.variants.items():
+        print(f"{name} ran its {f'fast path {text(dims)}' if dims else 'general program'}")
     for note in found.notes:
         print(note)
 
@@ -142,6 +145,8 @@ def inspect(
     table("", ["", "name", "type"], rows)
     if parts := manifest.program.get("parts"):
         table("", ["part", "target", "nodes"], [[i, part["target"], part["nodes"]] for i, part in enumerate(parts)])
+    if variants := manifest.program.get("variants"):
+        table("", ["fast path", "nodes"], [[text(v["dims"]), v["nodes"]] for v in variants])
     table("", ["file", "bytes"], [[name, size] for name, size in manifest.sizes().items()])
     for note in manifest.notes:
         print(f"note: {note}")
@@ -154,11 +159,14 @@ def _profile(path: Path, sizes: Mapping[str, int], json: bool) -> None:
     feeds = runtime.random_feeds(loaded, sizes)
     parts = min((loaded.profile(feeds) for _ in range(5)), key=lambda found: sum(p.seconds for p in found))
     whole = sum(p.seconds for p in parts) or 1.0
+    variant = loaded.variant(feeds)
     if json:
-        emit([{**vars(p), "share": p.seconds / whole} for p in parts])
+        emit([{**vars(p), "share": p.seconds / whole, "variant": variant} for p in parts])
         return
     rows = [[i, p.target, p.nodes, f"{1000 * p.seconds:.3f}", f"{p.seconds / whole:.0%}"] for i, p in enumerate(parts)]
     table("fastest of five calls", ["part", "target", "nodes", "ms", "share"], rows)
+    if loaded.variants:
+        print(f"it ran the {f'fast path {text(variant)}' if variant else 'general program'}")
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -27,6 +27,15 @@ Shape = Annotated[
     list[str] | None,
     typer.Option("--shape", help="Fix or name dimensions of an input: x=1x3x224x224.", metavar="NAME=SHAPE", show_default=False),
 ]
+Specialize = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--specialize",
+        help="Add a fast path for sizes of free dimensions: N=1,S=128. Calls of other sizes run in the general program.",
+        metavar="DIM=N,...",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     Path | None,
     typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.measure import energy, process, race
 from optc.compiler.measure.latency import WIDTH, SideBySide, alternating, interleaved
-from optc.compiler.measure.peers import ENGINES, Feeds, Peer
+from optc.compiler.measure.peers import BUNDLE, ENGINES, Feeds, Peer
 from optc.compiler.measure.workers import Worker
+from optc.compiler.variants import Choice, Dims
 
 QUIET = 0.3
 """A load average above this share of the cores means that other programs use the machine."""
@@ -28,7 +29,8 @@ class Bench:
     """What was measured of the programs `peers`, by name, each with `threads` threads on `batch` samples a call.
 
     `apart`: blocks ran in a process of each program's own, not all in one. `load` is the load average of the last minute when
-    it began (None: the system has none), and `cores` are those that the programs may use.
+    it began (None: the system has none), and `cores` are those that the programs may use. `variants`: of each bundle with fast
+    paths the dimensions of the one that ran, None where it was the general program.
     """
 
     peers: Mapping[str, Peer]
@@ -39,6 +41,7 @@ class Bench:
     apart: bool
     load: float | None
     cores: int
+    variants: Mapping[str, Dims | None] = field(default_factory=dict)
 
     @property
     def first(self) -> str:
@@ -65,7 +68,7 @@ class Bench:
         for name, peer in self.peers.items():
             speed = None if name == self.first else race.interval(self.race.speed(self.first, name))
             figures = race.figures(self.race.latencies[name], self.batch, self.threads, self.fresh[name])
-            rows.append({"name": name, "engine": peer.engine, **figures, "speed": speed})
+            rows.append({"name": name, "engine": peer.engine, **figures, "speed": speed, "variant": self.variants.get(name)})
         return {
             "first": self.first,
             "threads": self.threads,
@@ -99,7 +102,7 @@ def bench(
     feeds = make_feeds(models, batch, sizes or {})
     raced = _apart(peers, feeds, threads, seconds) if apart else _together(peers, feeds, threads, seconds)
     fresh = {name: process.figures(peer, feeds, threads) for name, peer in peers.items()}
-    return Bench(peers, raced, fresh, threads, _samples(feeds, batch), apart, load_average, cores())
+    return Bench(peers, raced, fresh, threads, _samples(feeds, batch), apart, load_average, cores(), _variants(peers, feeds))
 
 
 def programs(models: Sequence[Path], engines: Sequence[str]) -> dict[str, Peer]:
@@ -112,6 +115,17 @@ def programs(models: Sequence[Path], engines: Sequence[str]) -> dict[str, Peer]:
         for peer in [Peer(path)] if path.is_dir() else [Peer(path, engine) for engine in engines]:
             again = sum(peer == other for other in found.values())
             found[f"{peer} ({again + 1})" if again else str(peer)] = peer
+    return found
+
+
+def _variants(peers: Mapping[str, Peer], feeds: Feeds) -> dict[str, Dims | None]:
+    """The fast path that the sizes choose, of each bundle that has any."""
+    found: dict[str, Dims | None] = {}
+    for name, peer in peers.items():
+        if peer.engine == BUNDLE and "variants" in (held := bundle.read(peer.path)).program:
+            choice = Choice(held.inputs, held.program)
+            number = choice(feeds)
+            found[name] = None if number is None else choice.variants[number]
     return found
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optc.compiler.stored import Stored
+
 Array = npt.NDArray[Any]
 
 SMALL = 4096
@@ -32,14 +34,21 @@ def compact(weights: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, s
 
 
 def expand(stored: Mapping[str, Array], forms: Mapping[str, str], name: str) -> Array:
-    """The weight of a name, as it was. It starts at a multiple of ALIGNMENT, as memory-mapped weights do."""
+    """The weight of a name, as it was. It starts at a multiple of ALIGNMENT, as memory-mapped weights do. Engines that load from
+    one bundle have what they unpack from the same bytes together."""
     if name not in forms:
         return stored[name]
-    codes, values = stored[f"{name}.codes"], stored[f"{name}.values"]
+    form, codes, values = forms[name], f"{name}.codes", f"{name}.values"
+    if isinstance(stored, Stored):
+        return stored.once(form, (codes, values), lambda: _unpacked(stored[codes], stored[values], form))
+    return _unpacked(stored[codes], stored[values], form)
+
+
+def _unpacked(codes: Array, values: Array, form: str) -> Array:
     raw = np.empty(4 * codes.size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     whole = raw[start : start + 4 * codes.size].view(np.float32).reshape(codes.shape)
-    if forms[name] == INT8:
+    if form == INT8:
         np.multiply(codes, values, out=whole)
     else:
         np.take(values, codes, out=whole)
