@@ -37,9 +37,7 @@ def softmax(machine: Machine, shape: Sequence[Extent], stored: str = "float32") 
         across = (*lead, lanes)
         high = te.compute(across, lambda *i: te.max(row[(*i[:-1], b * lanes + i[-1])], axis=b), name="high", attrs=marked)
         peak = te.compute(tuple(lead), lambda *i: te.max(high[(*i, k)], axis=k), name="peak")
-        power = te.compute(
-            (*lead, vectors * lanes), lambda *i: kept(tirx.exp(kept(row[i] - peak(*i[:-1])))), name="power", attrs=marked
-        )
+        power = te.compute(whole, lambda *i: kept(tirx.exp(kept(row[i] - peak(*i[:-1])))), name="power", attrs=marked)
         part = te.compute(across, lambda *i: te.sum(power[(*i[:-1], c * lanes + i[-1])], axis=c), name="part", attrs=marked)
         total = te.compute(tuple(lead), lambda *i: te.sum(part[(*i, j)], axis=j), name="total")
         return te.compute(x.shape, lambda *i: power[i] / kept(total(*i[:-1])), name="out")

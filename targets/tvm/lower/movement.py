@@ -220,48 +220,6 @@ def cut(ctx: Lowering, operand: Operand, ranges: dict[int, tuple[Dim, Dim, int]]
     return ctx.te("slice", compute, ctx.tensor(operand), [ctx.opaque(ranges[a][0]) for a in axes], dims)
 
 
-def slice_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    own = ctx.shape(inputs[0])
-    if len(inputs) > 1:
-        starts, ends = (ctx.integers(node, inputs[i], what) for i, what in ((1, "starts"), (2, "ends")))
-    else:
-        starts, ends = list(ir.attribute(node, "starts")), list(ir.attribute(node, "ends"))
-    axes = axes_of(ctx, node, inputs, len(own), 3) or list(range(len(starts)))
-    steps = ctx.numbers(node, inputs[4], "steps") if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
-    ranges: dict[int, tuple[Dim, Dim, int]] = {}
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        ranges[axis] = _range(start, end, step, own[axis])
-    return cut(ctx, inputs[0], ranges)
-
-
-def _range(start: Dim, end: Dim, step: int, extent: Dim) -> tuple[Dim, Dim, int]:
-    """ONNX's clamping: indices count from the end where negative, and stop at the borders."""
-    if all(isinstance(x, int) for x in (start, end, extent)):
-        found = range(*slice(start, end if step > 0 or end >= -extent else None, step).indices(extent))
-        return (found.start if len(found) else 0), len(found), step
-    low, high = (0, extent) if step > 0 else (-1, extent - 1)
-    first, last = (_clamp(x, extent, low, high) for x in (start, end))
-    if step == 1 and isinstance(first, int) and first == 0 and last is extent:
-        return 0, extent, 1  # all of it
-    count = (last - first + step - 1) // step if step > 0 else (first - last - step - 1) // -step
-    return first, tirx.max(count, tirx.IntImm("int64", 0)), step
-
-
-def _clamp(x: Dim, extent: Dim, low: Dim, high: Dim) -> Dim:
-    if isinstance(x, int):
-        if x >= (1 << 31) - 1:  # also int32's largest, as exporters write "to the end"
-            return high
-        if x <= -(1 << 31) + 1:
-            return low
-        if x == 0 and isinstance(low, int) and low == 0:
-            return 0
-        value = x + extent if x < 0 else x
-    else:
-        value = tirx.Select(x < 0, x + extent, x)
-    wide = [v if not isinstance(v, int) else tirx.IntImm("int64", v) for v in (value, low, high)]
-    return tirx.max(tirx.min(wide[0], wide[2]), wide[1])
-
-
 def gather(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """Negative indices count from the end."""
     data, axis = ctx.tensor(inputs[0]), axis_of(ctx, node, inputs[0])

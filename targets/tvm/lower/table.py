@@ -26,6 +26,7 @@ from optc.targets.tvm.lower import (
     scans,
     scatter,
     signal,
+    slices,
     windows,
 )
 from optc.targets.tvm.lower import choices as ch
@@ -177,7 +178,7 @@ _STANDARD: dict[str, Rule] = {
     "Sin": e.simple(tirx.sin),
     "Sinh": e.simple(tirx.sinh),
     "Size": m.size,
-    "Slice": m.slice_,
+    "Slice": slices.slice_,
     "Softmax": reduce.softmax,
     "Softplus": e.simple(fn.softplus),
     "Softsign": e.simple(fn.softsign),
