@@ -18,16 +18,8 @@ def axis_of(ctx: Lowering, node: ir.Node, operand: Operand, default: int = 0) ->
     return int(ir.attribute(node, "axis", default)) % max(1, len(ctx.shape(operand)))
 
 
-def axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[int] | None:
-    """Axes from an input (newer opsets) or an attribute, known at compile time; None where they were left out."""
-    found = any_axes_of(ctx, node, inputs, rank, index)
-    if found is not None and not fed_axes.fixed(found):
-        raise ctx.fail(node, "its axes are known only at run time")
-    return None if found is None else [int(a) for a in found]
-
-
-def any_axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[Dim] | None:
-    """The same where some may be fed at run time (fed_axes.py)."""
+def axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[Dim] | None:
+    """Axes from an input (newer opsets) or an attribute, some perhaps fed at run time (fed_axes.py); None where left out."""
     if len(inputs) > index and inputs[index] is not None:
         found: Any = ctx.integers(node, inputs[index], "axes")
     else:
@@ -131,7 +123,7 @@ def flatten(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
-    axes = any_axes_of(ctx, node, inputs, len(own))
+    axes = axes_of(ctx, node, inputs, len(own))
     if axes is not None and not fed_axes.fixed(axes):
         return ctx.reshape(inputs[0], fed_axes.without(ctx, own, axes))
     if axes is None:

@@ -10,13 +10,13 @@ from tvm import te, tirx
 from optc.compiler import ir
 from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
-from optc.targets.tvm.lower.movement import any_axes_of, cut
+from optc.targets.tvm.lower.movement import axes_of, cut
 
 
 def pad(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
     given = ctx.integers(node, inputs[1], "pads") if len(inputs) > 1 else list(ir.attribute(node, "pads"))
-    axes = any_axes_of(ctx, node, inputs, len(own), 3)
+    axes = axes_of(ctx, node, inputs, len(own), 3)
     axes = list(range(len(own))) if axes is None else axes
     before, after = [0] * len(own), [0] * len(own)
     if fed_axes.fixed(axes):

@@ -14,7 +14,7 @@ from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule
-from optc.targets.tvm.lower.movement import any_axes_of, axis_of, full, product
+from optc.targets.tvm.lower.movement import axes_of, axis_of, full, product
 
 _OPAQUE = 8  # TVM's pattern of what is not fused: fusion would define the dimensions twice
 _LANES = 16  # of float32, in the widest vectors there are
@@ -107,7 +107,7 @@ def reduction(kind: str) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         own = ctx.shape(inputs[0])
-        axes = any_axes_of(ctx, node, inputs, len(own))
+        axes = axes_of(ctx, node, inputs, len(own))
         if not axes:
             if ir.attribute(node, "noop_with_empty_axes", 0):
                 return inputs[0]

@@ -11,7 +11,7 @@ from optc.compiler import ir
 from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower.fed_axes import number
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand
-from optc.targets.tvm.lower.movement import any_axes_of, cut
+from optc.targets.tvm.lower.movement import axes_of, cut
 
 
 def slice_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -20,7 +20,7 @@ def slice_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         starts, ends = (ctx.integers(node, inputs[i], what) for i, what in ((1, "starts"), (2, "ends")))
     else:
         starts, ends = list(ir.attribute(node, "starts")), list(ir.attribute(node, "ends"))
-    axes = any_axes_of(ctx, node, inputs, len(own), 3) or list(range(len(starts)))
+    axes = axes_of(ctx, node, inputs, len(own), 3) or list(range(len(starts)))
     given = inputs[4] if len(inputs) > 4 else None
     steps = [1] * len(starts) if given is None else ctx.integers(node, given, "steps")
     if not fed_axes.fixed([*axes, *steps]):
@@ -36,10 +36,8 @@ def _fed(
 ) -> Any:
     """Axes or steps that are fed: every dimension has a range, the whole of it where it is not among the axes."""
     own = [number(d) for d in ctx.shape(operand)]
-    parts = [
-        fed_axes.at_each(axes, values, default)
-        for values, default in ((starts, [0] * len(own)), (ends, own), (steps, [1] * len(own)))
-    ]
+    whole = ((starts, [0] * len(own)), (ends, own), (steps, [1] * len(own)))
+    parts = [fed_axes.at_each(axes, values, defaults) for values, defaults in whole]
     found = [_fed_range(*item) for item in zip(*parts, own, strict=True)]
     firsts, counts, strides = ([ctx.opaque(d, plain=True) for d in part] for part in zip(*found, strict=True))
 
