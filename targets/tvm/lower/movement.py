@@ -39,8 +39,9 @@ def identity(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 
 def dropout(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """At inference: the input, and a mask of ones."""
-    if len(inputs) > 2 and inputs[2] is not None and not (is_constant(inputs[2]) and not inputs[2].any()):
+    """At inference, or where nothing is dropped: the input, and a mask of ones."""
+    ratio, training = (*inputs, None, None)[1:3]
+    if training is not None and not any(is_constant(x) and not x.any() for x in (ratio, training)):
         raise ctx.fail(node, "it is in training mode")
     shape = ctx.shape(inputs[0])
     return [inputs[0]] if len(node.outputs) < 2 else [inputs[0], full(ctx, shape, np.array(True))]

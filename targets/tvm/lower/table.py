@@ -131,6 +131,7 @@ _STANDARD: dict[str, Rule] = {
     "MaxUnpool": pooling.max_unpool,
     "Mean": e.mean,
     "MeanVarianceNormalization": n.mean_variance_normalization,
+    "MelWeightMatrix": signal.mel_weights,
     "Min": e.folded(fn.minimum),
     "Mish": e.simple(fn.mish),
     "Mod": e.mod,
