@@ -129,10 +129,10 @@ class TvmEngine:
             feed = feeds[name]
             if feed.dtype != dtype or not feed.flags.c_contiguous:
                 feed = np.array(feed, dtype, order="C")
-            else:  # the same memory with plain strides: NumPy leaves any stride where an extent is 1
-                feed = np.ndarray(feed.shape, dtype, feed) if feed.size else _empty(feed)
             if dtype.isbuiltin != 1:  # a type of ml_dtypes, which DLPack does not carry from NumPy: its bits
                 feed = feed.view(f"u{dtype.itemsize}")
+            # the same memory with plain strides: NumPy leaves any stride where an extent is 1
+            feed = np.ndarray(feed.shape, feed.dtype, feed) if feed.size else _empty(feed)
             elements += feed.size
             args.append(feed if feed.flags.writeable or not feed.size else _tensor(self._ffi, feed))
         if self._known:
