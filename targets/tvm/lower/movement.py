@@ -213,45 +213,6 @@ def cut(ctx: Lowering, operand: Operand, ranges: dict[int, tuple[Dim, Dim, int]]
     return ctx.te("slice", compute, ctx.tensor(operand), [ctx.opaque(ranges[a][0]) for a in axes], dims)
 
 
-def gather(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Negative indices count from the end."""
-    data, axis = ctx.tensor(inputs[0]), axis_of(ctx, node, inputs[0])
-    if is_constant(inputs[1]) and inputs[1].ndim == 0:
-        index = int(inputs[1])
-        extent = ctx.shape(data)[axis]
-        kept = cut(ctx, data, {axis: (index if index >= 0 else extent + index, 1, 1)})
-        return ctx.reshape(kept, [d for i, d in enumerate(ctx.shape(data)) if i != axis])
-
-    def compute(x: Any, index: Any) -> Any:
-        rank = len(index.shape)
-
-        def element(*at: Any) -> Any:
-            i = index(*at[axis : axis + rank])
-            return x(*at[:axis], _wrapped(i, x.shape[axis]), *at[axis + rank :])
-
-        return te.compute([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]], element, name="gather")
-
-    return ctx.te("gather", compute, data, ctx.tensor(inputs[1]))
-
-
-def _wrapped(index: Any, extent: Any) -> Any:
-    wide = index.astype("int64")
-    return tirx.Select(wide < tirx.IntImm("int64", 0), wide + extent, wide)
-
-
-def gather_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    axis = axis_of(ctx, node, inputs[0])
-
-    def compute(x: Any, index: Any) -> Any:
-        return te.compute(
-            index.shape,
-            lambda *at: x(*[_wrapped(index(*at), x.shape[axis]) if i == axis else j for i, j in enumerate(at)]),
-            name="gather_elements",
-        )
-
-    return ctx.te("gather_elements", compute, ctx.tensor(inputs[0]), ctx.tensor(inputs[1]))
-
-
 def expand(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """Either extent of an axis may be 1, and which one is may be known only at run time."""
     wanted = [ctx.opaque(d) for d in ctx.integers(node, inputs[1], "shape")]
