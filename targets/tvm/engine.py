@@ -69,6 +69,11 @@ def _empty(array: Array) -> Array:
     return np.lib.stride_tricks.as_strided(np.empty(array.shape, array.dtype), array.shape, strides[::-1])
 
 
+def _number(element: Any, bits: bool) -> int:
+    """What a shape may hold of an element: an integer, or the bits of a float64."""
+    return int(np.float64(element).view(np.int64) if bits else element)
+
+
 class _Threads(threading.local):
     """How many workers the calling thread's pool was told to use, by any engine; 0 before the first call."""
 
@@ -90,7 +95,7 @@ class TvmEngine:
         ]  # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, dtype_named(dtype)) for name, dtype in program["inputs"]]
-        self._known: list[tuple[str, int]] = [(name, index) for name, index in program.get("known", ())]
+        self._known: list[tuple[str, int, bool]] = [(name, i, any(bits)) for name, i, *bits in program.get("known", ())]
         self._work: int = program["work"]
         self._outputs: list[str] = list(program["outputs"])
         self._views = {name: dtype_named(dtype) for name, dtype in program.get("views", {}).items()}
@@ -124,14 +129,14 @@ class TvmEngine:
             feed = feeds[name]
             if feed.dtype != dtype or not feed.flags.c_contiguous:
                 feed = np.array(feed, dtype, order="C")
-            else:  # the same memory with plain strides: NumPy leaves any stride where an extent is 1
-                feed = np.ndarray(feed.shape, dtype, feed) if feed.size else _empty(feed)
             if dtype.isbuiltin != 1:  # a type of ml_dtypes, which DLPack does not carry from NumPy: its bits
                 feed = feed.view(f"u{dtype.itemsize}")
+            # the same memory with plain strides: NumPy leaves any stride where an extent is 1
+            feed = np.ndarray(feed.shape, feed.dtype, feed) if feed.size else _empty(feed)
             elements += feed.size
             args.append(feed if feed.flags.writeable or not feed.size else _tensor(self._ffi, feed))
         if self._known:
-            args.append(self._ffi.Shape([int(feeds[name].flat[index]) for name, index in self._known]))
+            args.append(self._ffi.Shape([_number(feeds[name].flat[index], bits) for name, index, bits in self._known]))
         main = self._idle.get()
         try:
             if main is None:

@@ -8,8 +8,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
+import optc.backend
 from optc.compiler import bundle, load, printer, runtime
 from optc.compiler.diagnostics import UserError
 from optc.compiler.inputs import generate
@@ -80,3 +83,21 @@ def test_what_onnxruntime_cannot_run_is_the_users_error(tmp_path: Path) -> None:
     write(model, tmp_path / "m.optc")
     with pytest.raises(UserError, match="onnxruntime cannot run the model"):
         runtime.load(tmp_path / "m.optc")
+
+
+@pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"])
+@pytest.mark.parametrize("size", [0, 5])
+def test_short_floats_go_in_and_out_as_bits(kind: str, size: int) -> None:
+    """Of either target: NumPy's own exchange has no names for them."""
+    short = kind.lower()
+    text = f"""<ir_version: 10, opset_import: ["" : 21]> g ({short}[N] x, float[N] z) => (float[N] y, {short}[N] s) {{
+        y = Cast <to = 1> (x)
+        s = Cast <to = {getattr(onnx.TensorProto, kind)}> (z)
+    }}"""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, kind))
+    numbers = np.array([0.5, -1, 2, 0, 4], np.float32)[:size]
+    for target in ("onnxruntime", "cpu"):
+        outputs = optc.backend.prepare(onnx.parser.parse_model(text), target=target).run([numbers.astype(dtype), numbers])
+        assert (outputs[0].dtype, outputs[1].dtype) == (np.float32, dtype)
+        for found in outputs:
+            np.testing.assert_array_equal(found.astype(np.float32), numbers)

@@ -48,6 +48,17 @@ def with_ones(ctx: Lowering, dims: Sequence[Dim], axes: Sequence[Dim]) -> list[D
     return result
 
 
+def at_each(axes: Sequence[Dim], values: Sequence[Dim], defaults: Sequence[Dim]) -> list[Any]:
+    """What each dimension has of values that are given for the axes, and its default where it is not among them."""
+    result = []
+    for i, default in enumerate(defaults):
+        found = number(default)
+        for axis, value in zip(axes, values, strict=True):
+            found = tirx.Select(_from_the_front(axis, len(defaults)) == number(i), number(value), found)
+        result.append(found)
+    return result
+
+
 def number(dim: Dim) -> Any:
     return tirx.IntImm("int64", dim) if isinstance(dim, int) else dim
 

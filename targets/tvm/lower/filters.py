@@ -16,17 +16,27 @@ _REAL = "float32"
 class Filter:
     """Taps `first`, `first` + 1, ... from the coordinate's floor on; `weight` is a function of the distance to the coordinate."""
 
-    first: int
-    taps: int
+    first: Any  # int, or an integer expression
+    taps: Any
     weight: Callable[[Any], Any]
+
+
+SUPPORT = {"linear": 1, "cubic": 2}
+"""How far from the coordinate a filter reaches, in elements."""
 
 
 def of(mode: str, coefficient: float, scale: float) -> Filter:
     """The linear or cubic filter (Keys, with `coefficient`), stretched by 1 / `scale` where that is below 1 (antialias)."""
-    support = 1 if mode == "linear" else 2
+    support = SUPPORT[mode]
     first = math.floor(-support / scale) + 1
     shape = linear if mode == "linear" else cubic(coefficient)
     return Filter(first, 2 * support - 2 * first if scale < 1 else 2 * support, lambda d: shape(d * tirx.const(scale, _REAL)))
+
+
+def stretched(mode: str, coefficient: float, scale: Any, reach: Any) -> Filter:
+    """The same by a scale that is seen at run time, stretched where it is below 1; `reach` is ceil(support / scale)."""
+    shape = linear if mode == "linear" else cubic(coefficient)
+    return Filter(1 - reach, 2 * reach, lambda d: shape(d * tirx.min(scale, tirx.const(1, _REAL))))
 
 
 def linear(distance: Any) -> Any:

@@ -49,7 +49,7 @@ class Lowered:
     weights: dict[str, ir.Array]  # in the order of the parameters
     work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
-    known: list[tuple[str, int]]  # (input, element): numbers among the inputs that dimensions depend on
+    known: list[tuple[str, int, bool]]  # (input, element, as bits): numbers among the inputs that dimensions depend on
 
 
 def is_symbolic(operand: Operand) -> bool:
@@ -84,7 +84,7 @@ class Lowering:
         self._inputs: list[ir.Value] = []
         self._unusable: dict[ir.Value, str] = {}  # inputs that no native code can read, and why
         self._missing: set[ir.Value] = set()  # what refused nodes would make, where its type is unknown
-        self._known: dict[str, list[Any]] = {}  # an input whose elements dimensions depend on -> its elements' variables
+        self._known: dict[tuple[str, bool], list[Any]] = {}  # an input that dimensions depend on, as bits -> its elements
 
     @property
     def opset(self) -> int:
@@ -129,7 +129,7 @@ class Lowering:
         kinds = {value.name or "": types.kind_of(value, self.operand(value)) for value in graph.outputs}
         views = {name: kind for name, kind in kinds.items() if types.held(kind) != kind}
         computed = [(e, v) for v, e in self._meaning.items()]
-        known = [(name, i) for name, held in self._known.items() for i in range(len(held))]
+        known = [(name, i, bits) for (name, bits), held in self._known.items() for i in range(len(held))]
         fed = sum(self._typical(self._values[value]) for value in self._inputs)
         return Lowered(module, inputs, names, views, self.weights, self._work // max(fed, 1), computed, known)
 
@@ -302,8 +302,8 @@ class Lowering:
             return "int64" if operand.dtype == object else str(operand.dtype)
         return str(operand.ty.dtype)
 
-    def integers(self, node: ir.Node, operand: Operand, what: str) -> list[Dim]:
-        """The elements of an integer tensor, as numbers or as expressions of dimensions.
+    def integers(self, node: ir.Node, operand: Operand, what: str, bits: bool = False) -> list[Dim]:
+        """The elements of an integer tensor, as numbers or as expressions of dimensions; of floats the `bits` as float64.
 
         Those of an input are variables; of anything else that is computed at run time, they must be known before this starts.
         """
@@ -318,9 +318,9 @@ class Lowering:
         if value not in self._inputs:
             self._early.add(name)
             return [tirx.Var(f"early_{i}", "int64") for i in range(count)]
-        if name not in self._known:
-            self._known[name] = [tirx.Var(f"n{len(self._known)}_{i}", "int64") for i in range(count)]
-        return list(self._known[name])
+        if (name, bits) not in self._known:
+            self._known[name, bits] = [tirx.Var(f"n{len(self._known)}_{i}", "int64") for i in range(count)]
+        return list(self._known[name, bits])
 
     def numbers(self, node: ir.Node, operand: Operand, what: str) -> list[int]:
         """The elements of an integer tensor that is known at compile time."""

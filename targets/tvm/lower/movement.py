@@ -18,16 +18,8 @@ def axis_of(ctx: Lowering, node: ir.Node, operand: Operand, default: int = 0) ->
     return int(ir.attribute(node, "axis", default)) % max(1, len(ctx.shape(operand)))
 
 
-def axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[int] | None:
-    """Axes from an input (newer opsets) or an attribute, known at compile time; None where they were left out."""
-    found = any_axes_of(ctx, node, inputs, rank, index)
-    if found is not None and not fed_axes.fixed(found):
-        raise ctx.fail(node, "its axes are known only at run time")
-    return None if found is None else [int(a) for a in found]
-
-
-def any_axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[Dim] | None:
-    """The same where some may be fed at run time (fed_axes.py)."""
+def axes_of(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], rank: int, index: int = 1) -> list[Dim] | None:
+    """Axes from an input (newer opsets) or an attribute, some perhaps fed at run time (fed_axes.py); None where left out."""
     if len(inputs) > index and inputs[index] is not None:
         found: Any = ctx.integers(node, inputs[index], "axes")
     else:
@@ -47,8 +39,9 @@ def identity(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 
 def dropout(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """At inference: the input, and a mask of ones."""
-    if len(inputs) > 2 and inputs[2] is not None and not (is_constant(inputs[2]) and not inputs[2].any()):
+    """At inference, or where nothing is dropped: the input, and a mask of ones."""
+    ratio, training = (*inputs, None, None)[1:3]
+    if training is not None and not any(is_constant(x) and not x.any() for x in (ratio, training)):
         raise ctx.fail(node, "it is in training mode")
     shape = ctx.shape(inputs[0])
     return [inputs[0]] if len(node.outputs) < 2 else [inputs[0], full(ctx, shape, np.array(True))]
@@ -131,7 +124,7 @@ def flatten(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
 
 def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     own = ctx.shape(inputs[0])
-    axes = any_axes_of(ctx, node, inputs, len(own))
+    axes = axes_of(ctx, node, inputs, len(own))
     if axes is not None and not fed_axes.fixed(axes):
         return ctx.reshape(inputs[0], fed_axes.without(ctx, own, axes))
     if axes is None:
@@ -218,87 +211,6 @@ def cut(ctx: Lowering, operand: Operand, ranges: dict[int, tuple[Dim, Dim, int]]
         )
 
     return ctx.te("slice", compute, ctx.tensor(operand), [ctx.opaque(ranges[a][0]) for a in axes], dims)
-
-
-def slice_(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    own = ctx.shape(inputs[0])
-    if len(inputs) > 1:
-        starts, ends = (ctx.integers(node, inputs[i], what) for i, what in ((1, "starts"), (2, "ends")))
-    else:
-        starts, ends = list(ir.attribute(node, "starts")), list(ir.attribute(node, "ends"))
-    axes = axes_of(ctx, node, inputs, len(own), 3) or list(range(len(starts)))
-    steps = ctx.numbers(node, inputs[4], "steps") if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
-    ranges: dict[int, tuple[Dim, Dim, int]] = {}
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        ranges[axis] = _range(start, end, step, own[axis])
-    return cut(ctx, inputs[0], ranges)
-
-
-def _range(start: Dim, end: Dim, step: int, extent: Dim) -> tuple[Dim, Dim, int]:
-    """ONNX's clamping: indices count from the end where negative, and stop at the borders."""
-    if all(isinstance(x, int) for x in (start, end, extent)):
-        found = range(*slice(start, end if step > 0 or end >= -extent else None, step).indices(extent))
-        return (found.start if len(found) else 0), len(found), step
-    low, high = (0, extent) if step > 0 else (-1, extent - 1)
-    first, last = (_clamp(x, extent, low, high) for x in (start, end))
-    if step == 1 and isinstance(first, int) and first == 0 and last is extent:
-        return 0, extent, 1  # all of it
-    count = (last - first + step - 1) // step if step > 0 else (first - last - step - 1) // -step
-    return first, tirx.max(count, tirx.IntImm("int64", 0)), step
-
-
-def _clamp(x: Dim, extent: Dim, low: Dim, high: Dim) -> Dim:
-    if isinstance(x, int):
-        if x >= (1 << 31) - 1:  # also int32's largest, as exporters write "to the end"
-            return high
-        if x <= -(1 << 31) + 1:
-            return low
-        if x == 0 and isinstance(low, int) and low == 0:
-            return 0
-        value = x + extent if x < 0 else x
-    else:
-        value = tirx.Select(x < 0, x + extent, x)
-    wide = [v if not isinstance(v, int) else tirx.IntImm("int64", v) for v in (value, low, high)]
-    return tirx.max(tirx.min(wide[0], wide[2]), wide[1])
-
-
-def gather(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Negative indices count from the end."""
-    data, axis = ctx.tensor(inputs[0]), axis_of(ctx, node, inputs[0])
-    if is_constant(inputs[1]) and inputs[1].ndim == 0:
-        index = int(inputs[1])
-        extent = ctx.shape(data)[axis]
-        kept = cut(ctx, data, {axis: (index if index >= 0 else extent + index, 1, 1)})
-        return ctx.reshape(kept, [d for i, d in enumerate(ctx.shape(data)) if i != axis])
-
-    def compute(x: Any, index: Any) -> Any:
-        rank = len(index.shape)
-
-        def element(*at: Any) -> Any:
-            i = index(*at[axis : axis + rank])
-            return x(*at[:axis], _wrapped(i, x.shape[axis]), *at[axis + rank :])
-
-        return te.compute([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]], element, name="gather")
-
-    return ctx.te("gather", compute, data, ctx.tensor(inputs[1]))
-
-
-def _wrapped(index: Any, extent: Any) -> Any:
-    wide = index.astype("int64")
-    return tirx.Select(wide < tirx.IntImm("int64", 0), wide + extent, wide)
-
-
-def gather_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    axis = axis_of(ctx, node, inputs[0])
-
-    def compute(x: Any, index: Any) -> Any:
-        return te.compute(
-            index.shape,
-            lambda *at: x(*[_wrapped(index(*at), x.shape[axis]) if i == axis else j for i, j in enumerate(at)]),
-            name="gather_elements",
-        )
-
-    return ctx.te("gather_elements", compute, ctx.tensor(inputs[0]), ctx.tensor(inputs[1]))
 
 
 def expand(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -1,4 +1,4 @@
-"""Normalizations at inference, written with the reductions and elementwise expressions that fuse."""
+"""Normalizations, written with the reductions and elementwise expressions that fuse."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _channels(ctx: Lowering, operand: Operand, rank: int) -> Operand:
 
 def batch_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     if ir.attribute(node, "training_mode", 0):
-        raise ctx.fail(node, "it is in training mode")
+        return _trained(ctx, node, inputs)
     if not ir.attribute(node, "spatial", 1):
         raise ctx.fail(node, "spatial=0: statistics of each element rather than of each channel")
     if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
@@ -45,6 +45,28 @@ def batch_normalization(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand])
         return (x - m) / tirx.sqrt(v + tirx.const(epsilon, dtype)) * s + b
 
     return elementwise(ctx, "batch_norm", element, x, *shaped)
+
+
+def _trained(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> list[Any]:
+    """By the statistics of this batch; and the running ones, of which `momentum` stays."""
+    x, scale, shift, *running = inputs
+    rank, dtype = len(ctx.shape(x)), ctx.dtype(x)
+    axes = [i for i in range(rank) if i != 1]
+    epsilon, momentum = (float(ir.attribute(node, name, default)) for name, default in (("epsilon", 1e-5), ("momentum", 0.9)))
+    mean = reduce(ctx, x, axes, "mean")
+    centred = elementwise(ctx, "centred", lambda a, m: a - m, x, mean)
+    variance = over(ctx, centred, axes, te.sum, "variance", lambda a: a * a, average)
+
+    def element(c: Any, v: Any, s: Any, b: Any) -> Any:
+        return c / tirx.sqrt(v + tirx.const(epsilon, dtype)) * s + b
+
+    def mixed(old: Any, new: Any) -> Any:
+        kind = fn.dtype(old)
+        return old * tirx.const(momentum, kind) + new.astype(kind) * tirx.const(1 - momentum, kind)
+
+    y = elementwise(ctx, "batch_norm", element, centred, variance, *(_channels(ctx, p, rank) for p in (scale, shift)))
+    flat = (ctx.reshape(found, [ctx.shape(x)[1]]) for found in (mean, variance))
+    return [y, *(elementwise(ctx, "running", mixed, old, new) for old, new in zip(running, flat, strict=True))]
 
 
 def _standardized(ctx: Lowering, x: Operand, axes: Sequence[int], epsilon: float) -> tuple[Any, Any]:

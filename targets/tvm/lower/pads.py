@@ -8,6 +8,7 @@ from typing import Any
 from tvm import te, tirx
 
 from optc.compiler import ir
+from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import axes_of, cut
 
@@ -18,8 +19,12 @@ def pad(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     axes = axes_of(ctx, node, inputs, len(own), 3)
     axes = list(range(len(own))) if axes is None else axes
     before, after = [0] * len(own), [0] * len(own)
-    for i, axis in enumerate(axes):
-        before[axis], after[axis] = given[i], given[i + len(axes)]
+    if fed_axes.fixed(axes):
+        for i, axis in enumerate(axes):
+            before[axis], after[axis] = given[i], given[i + len(axes)]
+    else:
+        halves = (given[: len(axes)], given[len(axes) :])
+        before, after = ([ctx.opaque(d, plain=True) for d in fed_axes.at_each(axes, half, before)] for half in halves)
     data = _cropped(ctx, inputs[0], before, after)
     own, before, after = ctx.shape(data), [_at_least_0(p) for p in before], [_at_least_0(p) for p in after]
     if all(isinstance(p, int) and p == 0 for p in (*before, *after)):

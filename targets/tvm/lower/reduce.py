@@ -14,7 +14,7 @@ from optc.targets.tvm.lower import fed_axes
 from optc.targets.tvm.lower import functions as fn
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, Rule
-from optc.targets.tvm.lower.movement import any_axes_of, axis_of, full, product
+from optc.targets.tvm.lower.movement import axes_of, axis_of, full, product
 
 _OPAQUE = 8  # TVM's pattern of what is not fused: fusion would define the dimensions twice
 _LANES = 16  # of float32, in the widest vectors there are
@@ -107,7 +107,7 @@ def reduction(kind: str) -> Rule:
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         own = ctx.shape(inputs[0])
-        axes = any_axes_of(ctx, node, inputs, len(own))
+        axes = axes_of(ctx, node, inputs, len(own))
         if not axes:
             if ir.attribute(node, "noop_with_empty_axes", 0):
                 return inputs[0]
@@ -186,27 +186,33 @@ def global_pool(kind: str) -> Rule:
 def softmax(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     """Along an axis (last by default); before opset 13 over all axes from `axis` (1 by default) on.
 
-    One function: a row is read, normalized and written while it is in cache.
+    One function: a row is read, normalized and written while it is in cache. Softmax of float16 is rounded to it wherever
+    ONNX's definition stores a tensor; LogSoftmax is not, whose definition takes the logarithm of zeros.
     """
     own, dtype = ctx.shape(inputs[0]), ctx.dtype(inputs[0])
     operand, axis = inputs[0], axis_of(ctx, node, inputs[0], -1 if ctx.opset >= 13 else 1)
     if ctx.opset < 13 and axis != len(own) - 1:
         operand, axis = ctx.reshape(operand, [ctx.opaque(product(own[:axis])), ctx.opaque(product(own[axis:]))]), 1
     log = node.op_type == "LogSoftmax"
+    half = not log and node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.FLOAT16
     if not log and dtype == "float32" and axis == len(ctx.shape(operand)) - 1:
         x = ctx.tensor(operand)
-        return ctx.reshape(ctx.te("softmax", kernels.softmax(ctx.machine, ctx.shape(operand)).compute, x), own)
+        kernel = kernels.softmax(ctx.machine, ctx.shape(operand), "float16" if half else "float32")
+        return ctx.reshape(ctx.te("softmax", kernel.compute, x), own)
+
+    def kept(value: Any) -> Any:
+        return value.astype("float16").astype(dtype) if half else value
 
     def compute(x: Any) -> Any:
         def row(*at: Any) -> tuple[Any, ...]:
             return (*at[:axis], 0, *at[axis + 1 :])
 
         peak = _fold(x, axis, extreme("max", dtype), "peak")
-        powers = te.compute(x.shape, lambda *at: tirx.exp(x(*at) - peak(*row(*at))), name="powers")
+        powers = te.compute(x.shape, lambda *at: kept(tirx.exp(kept(x(*at) - peak(*row(*at))))), name="powers")
         total = sum_along(powers, axis, "total")
         if log:
             return te.compute(x.shape, lambda *at: x(*at) - peak(*row(*at)) - tirx.log(total(*row(*at))), name="out")
-        return te.compute(x.shape, lambda *at: powers(*at) / total(*row(*at)), name="out")
+        return te.compute(x.shape, lambda *at: powers(*at) / kept(total(*row(*at))), name="out")
 
     return ctx.reshape(ctx.te("softmax", compute, ctx.tensor(operand)), own)
 

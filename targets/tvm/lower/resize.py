@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm import te, tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import filters
+from optc.targets.tvm.lower import scales as sc
 from optc.targets.tvm.lower.elementwise import elementwise
+from optc.targets.tvm.lower.fed_axes import number
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
 
 _REAL = "float32"
@@ -20,12 +21,16 @@ _REAL = "float32"
 
 @dataclass(frozen=True)
 class _Axis:
-    """How one axis is read: scale (None: output / input), and for tf_crop_and_resize its part of roi (numbers or positions)."""
+    """How one axis is read: its scale, and for tf_crop_and_resize its part of roi (numbers or positions)."""
 
     axis: int
-    scale: float | None
+    scale: sc.Scale
     transform: str
     region: tuple[Any, Any] | None = None
+
+    def scaled(self, bits: Any) -> _Axis:
+        """With a scale that was fed as the number it is, in a kernel that is given its bits."""
+        return replace(self, scale=sc.real(bits).astype(_REAL))
 
     def place(self, i: Any, size: Any, out: Any, roi: Any) -> Any:
         """The source coordinate of output index i."""
@@ -38,7 +43,7 @@ class _Axis:
 
 
 def resize(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Scales must be constants; sizes may be symbolic. A region of interest may be computed at run time."""
+    """Scales, sizes and a region of interest may be computed at run time."""
     x = inputs[0]
     own, dtype = ctx.shape(x), ctx.dtype(x)
     mode = ir.attribute(node, "mode", "nearest")
@@ -49,11 +54,12 @@ def resize(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     if mode != "nearest" and dtype not in ("float16", "float32", "float64"):
         raise ctx.fail(node, f"mode={mode} of {dtype}")
     axes = [int(a) % len(own) for a in ir.attribute(node, "axes", range(len(own)))]
-    scales, dims = _sizes(ctx, node, inputs, axes, old)
+    scales, dims = sc.sizes(ctx, node, inputs, axes, old)
     crops = transform == "tf_crop_and_resize"
     regions, roi = _regions(ctx, node, inputs, axes) if crops else ({}, None)
     whole = [a for a in axes if roi is None and regions.get(a, (0.0, 1.0)) == (0.0, 1.0)]
-    moved = [a for a in axes if not (ctx.same(own[a], dims[a]) and scales[a] in (None, 1.0) and a in whole)]
+    still = [a for a in whole if not sc.is_fed(scales[a]) and scales[a] in (None, 1.0) and ctx.same(own[a], dims[a])]
+    moved = [a for a in axes if a not in still]
     if not moved:
         return x
     read = [_Axis(a, scales[a], transform, regions.get(a)) for a in sorted(moved)]
@@ -82,10 +88,11 @@ def _mapped(
     beyond: float | None,
 ) -> Any:
     """Each element from its one or two neighbours an axis (taps None: x is resized already), or `beyond` outside the image."""
-    fixed = {r.axis: r for r in read}
+    given = [r.scale for r in read if sc.is_fed(r.scale)]
 
-    def compute(x: Any, own: Any, dims: Any, *rest: Any) -> Any:
-        region = rest[0] if rest else None
+    def compute(x: Any, own: Any, dims: Any, bits: Any, *rest: Any) -> Any:
+        region, left = rest[0] if rest else None, iter(bits)
+        fixed = {r.axis: r.scaled(next(left)) if sc.is_fed(r.scale) else r for r in read}
 
         def element(*at: Any) -> Any:
             places = {a: r.place(at[a], own[a], dims[a], region) for a, r in fixed.items()}
@@ -100,8 +107,7 @@ def _mapped(
 
         return te.compute(tuple(dims), element, name="resize")
 
-    sizes = [tirx.IntImm("int64", d) if isinstance(d, int) else d for d in own]
-    return ctx.te("resize", compute, ctx.tensor(x), sizes, list(dims), *([] if roi is None else [roi]))
+    return ctx.te("resize", compute, ctx.tensor(x), [number(d) for d in own], list(dims), given, *([] if roi is None else [roi]))
 
 
 def _weighted(x: Any, at: Sequence[Any], axes: Sequence[int], taps: Sequence[Sequence[tuple[Any, Any]]]) -> Any:
@@ -120,17 +126,30 @@ def _filtered(ctx: Lowering, node: ir.Node, x: Operand, read: _Axis, out: Dim, r
     """One axis by a filter: its weights are a table [out, taps], computed once for all lines."""
     own, axis = ctx.shape(x), read.axis
     size = own[axis]
+    coefficient = float(ir.attribute(node, "cubic_coeff_a", -0.75))
     scale = read.scale
     if smooth and scale is None:
-        if not isinstance(size, int) or not isinstance(out, int):
-            raise ctx.fail(node, "antialias by a scale that is known only at run time")
-        scale = out / size
-    found = filters.of(mode, float(ir.attribute(node, "cubic_coeff_a", -0.75)), min(scale or 1.0, 1.0) if smooth else 1.0)
+        known = isinstance(size, int) and isinstance(out, int)
+        scale = out / size if known else sc.ratio(ctx, out, size)
+    fed = sc.is_fed(scale)
+    reach = sc.reach(ctx, scale, filters.SUPPORT[mode]) if smooth and fed else 0
+    given = [scale] if fed else []
+    own_fed = sc.is_fed(read.scale)
+
+    def parts(bits: Any, reach: Any) -> tuple[_Axis, filters.Filter]:
+        """How the axis is read, and the filter, in a kernel."""
+        axis = read.scaled(bits[0]) if own_fed else read
+        if smooth and fed:
+            return axis, filters.stretched(mode, coefficient, sc.real(bits[0]).astype(_REAL), reach)
+        return axis, filters.of(mode, coefficient, min(scale or 1.0, 1.0) if smooth else 1.0)
+
     excluded = bool(ir.attribute(node, "exclude_outside", 0))
 
-    def table(size: Any, out: Any, *rest: Any) -> Any:
+    def table(size: Any, out: Any, bits: Any, reach: Any, *rest: Any) -> Any:
+        axis, found = parts(bits, reach)
+
         def raw(o: Any, t: Any) -> Any:
-            place = read.place(o, size, out, rest[0] if rest else None)
+            place = axis.place(o, size, out, rest[0] if rest else None)
             low = tirx.floor(place)
             at = low.astype("int64") + found.first + t
             weight = found.weight(tirx.Cast(_REAL, t + found.first) - (place - low))
@@ -138,26 +157,27 @@ def _filtered(ctx: Lowering, node: ir.Node, x: Operand, read: _Axis, out: Dim, r
 
         return te.compute((out, found.taps), raw, name="weights")
 
-    def lows(size: Any, out: Any, *rest: Any) -> Any:
+    def lows(size: Any, out: Any, bits: Any, reach: Any, *rest: Any) -> Any:
+        axis, found = parts(bits, reach)
+
         def low(o: Any) -> Any:
-            return tirx.floor(read.place(o, size, out, rest[0] if rest else None)).astype("int64") + found.first
+            return tirx.floor(axis.place(o, size, out, rest[0] if rest else None)).astype("int64") + found.first
 
         return te.compute((out,), low, name="first")
 
     def normal(w: Any) -> Any:
-        t = te.reduce_axis((0, found.taps), name="t")
+        t = te.reduce_axis((0, w.shape[1]), name="t")
         total = te.compute((w.shape[0], 1), lambda o, _: te.sum(w(o, t), axis=t), name="total")
         return te.compute(w.shape, lambda o, t: w(o, t) / total(o, 0), name="normal")
 
-    extent, count = (tirx.IntImm("int64", d) if isinstance(d, int) else d for d in (size, out))
-    given = [] if roi is None else [roi]
-    weights = ctx.te("weights", table, extent, count, *given)
+    operands = (number(size), number(out), given, number(reach), *([] if roi is None else [roi]))
+    weights = ctx.te("weights", table, *operands)
     if smooth or excluded:
         weights = ctx.te("normal", normal, weights)
-    first = ctx.te("first", lows, extent, count, *given)
+    first = ctx.te("first", lows, *operands)
 
     def compute(x: Any, w: Any, first: Any, dims: Any) -> Any:
-        t = te.reduce_axis((0, found.taps), name="t")
+        t = te.reduce_axis((0, w.shape[1]), name="t")
 
         def element(*at: Any) -> Any:
             index = _inside(first(at[axis]) + t, x.shape[axis])
@@ -181,57 +201,10 @@ def _regions(
     return {a: (i, len(axes) + i) for i, a in enumerate(axes)}, ctx.tensor(roi)
 
 
-def _sizes(
-    ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], axes: list[int], old: bool
-) -> tuple[list[float | None], list[Dim]]:
-    """A scale an axis (None: output / input) and the output's dimensions."""
-    own = ctx.shape(inputs[0])
-    scales: list[float | None] = [1.0] * len(own)
-    dims: list[Dim] = list(own)
-    at = 1 if old else 2
-    given = inputs[at] if len(inputs) > at else None
-    if given is None and "scales" in node.attributes:
-        found: Sequence[float] | None = ir.attribute(node, "scales")
-    elif given is None or (is_constant(given) and given.size == 0):
-        found = None
-    elif is_constant(given):
-        found = [float(s) for s in given]
-    else:
-        raise ctx.fail(node, "its scales are computed at run time")
-    if found is not None:
-        for axis, scale in zip(axes, found, strict=True):
-            scales[axis], dims[axis] = float(scale), _scaled(own[axis], float(scale))
-        return scales, [ctx.opaque(d) for d in dims]
-    wanted = ctx.integers(node, inputs[3], "sizes")
-    policy = ir.attribute(node, "keep_aspect_ratio_policy", "stretch")
-    if policy != "stretch":
-        sides = [own[a] for a in axes]
-        if not all(isinstance(d, int) and d > 0 for d in (*sides, *wanted)):
-            raise ctx.fail(node, f"keep_aspect_ratio_policy={policy} with sizes that are known only at run time")
-        each = (w / d for w, d in zip(wanted, sides, strict=True))
-        scale = min(each) if policy == "not_larger" else max(each)
-        for axis, side in zip(axes, sides, strict=True):
-            scales[axis], dims[axis] = scale, math.floor(scale * side + 0.5)
-        return scales, dims
-    for axis, size in zip(axes, wanted, strict=True):
-        scales[axis], dims[axis] = None, size
-    return scales, [ctx.opaque(d) for d in dims]
-
-
-def _scaled(extent: Dim, scale: float) -> Dim:
-    if scale == int(scale):
-        return extent * int(scale)
-    if isinstance(extent, int):
-        return int(extent * scale)
-    inverse = 1 / scale
-    if inverse == int(inverse):
-        return extent // int(inverse)
-    return tirx.Cast("int64", tirx.floor(tirx.Cast("float64", extent) * tirx.const(scale, "float64")))
-
-
-def _taps(i: Any, size: Any, place: Any, scale: float | None, transform: str, mode: str, rounding: str) -> list[tuple[Any, Any]]:
+def _taps(i: Any, size: Any, place: Any, scale: sc.Scale, transform: str, mode: str, rounding: str) -> list[tuple[Any, Any]]:
     """The source indices along one axis, with their weights (None: 1)."""
-    if mode == "nearest" and transform == "asymmetric" and rounding == "floor" and scale is not None and scale == int(scale):
+    whole = isinstance(scale, float) and scale == int(scale)
+    if mode == "nearest" and transform == "asymmetric" and rounding == "floor" and whole:
         return [(i // int(scale), None)]
     if mode == "nearest":
         if rounding == "round_prefer_floor":
@@ -251,14 +224,16 @@ def _inside(i: Any, size: Any) -> Any:
     return tirx.max(tirx.min(i, size - 1), tirx.IntImm("int64", 0))
 
 
-def _place(i: Any, size: Any, out: Any, scale: float | None, transform: str) -> Any:
+def _place(i: Any, size: Any, out: Any, scale: sc.Scale, transform: str) -> Any:
     """The source coordinate of output index i."""
     here, inputs, outputs = (tirx.Cast(_REAL, v) for v in (i, size, out))
     half = tirx.const(0.5, _REAL)
 
     def scaled(at: Any) -> Any:
         """By the ratio of the extents: multiplied first, so that what lies between two elements is not moved by a rounding."""
-        return at * inputs / outputs if scale is None else at * tirx.const(1 / scale, _REAL)
+        if scale is None:
+            return at * inputs / outputs
+        return at * tirx.const(1 / scale, _REAL) if isinstance(scale, float) else at / scale
 
     if transform == "asymmetric":
         return scaled(here)
@@ -272,6 +247,6 @@ def _place(i: Any, size: Any, out: Any, scale: float | None, transform: str) -> 
     if transform == "pytorch_half_pixel":
         return tirx.if_then_else(out > 1, centred, tirx.const(0, _REAL))
     if transform == "half_pixel_symmetric":
-        whole = outputs if scale is None else inputs * tirx.const(scale, _REAL)
+        whole = outputs if scale is None else inputs * (tirx.const(scale, _REAL) if isinstance(scale, float) else scale)
         return inputs * half * (tirx.const(1, _REAL) - outputs / whole) + centred
     return centred

@@ -9,7 +9,7 @@ from typing import Any
 from tvm import te, tirx
 
 from optc.compiler import ir
-from optc.targets.tvm.lower import filters
+from optc.targets.tvm.lower import filters, regions
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Lowering, Operand
 
@@ -147,8 +147,12 @@ def roi_align(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     scale = float(ir.attribute(node, "spatial_scale", 1.0))
     if dtype not in ("float32", "float64"):
         raise ctx.fail(node, f"regions of {dtype}")
+    count = ctx.shape(rois)[0]
+    held = ctx.tensor(images)
+    if not ctx.same(count, ctx.shape(held)[0]):
+        held = ctx.assume_shape(held, [count])
     if ratio <= 0:
-        raise ctx.fail(node, "sampling_ratio=0: how many samples are taken depends on the regions at run time")
+        return regions.adaptive(ctx, x, rois, held, regions.Form(height, width, scale, aligned, mode == "max"))
 
     def compute(x: Any, rois: Any, images: Any) -> Any:
         half, factor = tirx.const(0.5 if aligned else 0.0, dtype), tirx.const(scale, dtype)
@@ -162,7 +166,7 @@ def roi_align(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
                 bin_ = size / tirx.const(count, dtype)
                 inner = (tirx.Cast(dtype, step) + tirx.const(0.5, dtype)) * bin_ / tirx.const(ratio, dtype)
                 places.append(start + tirx.Cast(dtype, cell) * bin_ + inner)
-            return _sampled(x, (images(r), c), places, dtype, mode == "max")
+            return regions.sampled(x, (images(r), c), places, dtype, mode == "max")
 
         if mode == "max":
             shape = (rois.shape[0], x.shape[1], height, width)
@@ -171,29 +175,7 @@ def roi_align(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         total = te.compute(shape, lambda *at: te.sum(sample(*at), axis=[iy, ix]), name="roi_sum")
         return te.compute(shape, lambda *at: total(*at) / tirx.const(ratio * ratio, dtype), name="roi_align")
 
-    count = ctx.shape(rois)[0]
-    held = ctx.tensor(images)
-    if not ctx.same(count, ctx.shape(held)[0]):
-        held = ctx.assume_shape(held, [count])
     return ctx.te("roi_align", compute, ctx.tensor(x), ctx.tensor(rois), held)
-
-
-def _sampled(x: Any, lead: Sequence[Any], places: Sequence[Any], dtype: str, largest: bool) -> Any:
-    """The value between four elements (or the largest of their shares), zero further than one outside the image."""
-    inside, taps = [], []
-    zero, one = tirx.const(0, dtype), tirx.const(1, dtype)
-    for place, extent in zip(places, x.shape[2:], strict=True):
-        size = tirx.Cast(dtype, extent)
-        inside += [place >= -one, place <= size]
-        bounded = tirx.max(tirx.min(place, size - one), zero)
-        low = tirx.floor(bounded)
-        index, share = low.astype("int64"), bounded - low
-        taps.append([(index, one - share), (tirx.min(index + 1, extent - 1), share)])
-    total: Any = None
-    for (i, a), (j, b) in itertools.product(*taps):
-        value = x(*lead, i, j) * (a * b)
-        total = value if total is None else tirx.max(total, value) if largest else total + value
-    return tirx.if_then_else(tirx.all(*inside), total, zero)
 
 
 def bilinear(x: Any, lead: Sequence[Any], places: Sequence[Any]) -> Any:

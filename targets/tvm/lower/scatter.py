@@ -132,23 +132,3 @@ def tensor_scatter(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
         return te.compute(cache.shape, element, name="tensor_scatter")
 
     return ctx.te("tensor_scatter", compute, ctx.tensor(inputs[0]), update, *given)
-
-
-def gather_nd(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-    """Slices of the data at indices[..., :], which index the axes after the first `batch_dims`."""
-    own, places = ctx.shape(inputs[0]), ctx.shape(inputs[1])
-    batch, depth = int(ir.attribute(node, "batch_dims", 0)), places[-1]
-    if not isinstance(depth, int):
-        raise ctx.fail(node, "the number of its indices is known only at run time")
-
-    def compute(data: Any, indices: Any) -> Any:
-        lead = len(indices.shape) - 1
-
-        def element(*at: Any) -> Any:
-            place = [wrapped(indices(*at[:lead], j), data.shape[batch + j]) for j in range(depth)]
-            return data(*at[:batch], *place, *at[lead:])
-
-        return te.compute([*indices.shape[:-1], *data.shape[batch + depth :]], element, name="gather_nd")
-
-    indices = fitted(ctx, inputs[1], [*own[:batch], *places[batch:]])
-    return ctx.te("gather_nd", compute, ctx.tensor(inputs[0]), indices)

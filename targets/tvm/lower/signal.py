@@ -206,3 +206,39 @@ def window(*coefficients: float) -> Rule:
         return ctx.te("window", compute, tirx.IntImm("int64", size) if isinstance(size, int) else size)
 
     return rule
+
+
+def mel_weights(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
+    """[dft_length / 2 + 1, num_mel_bins]: triangles between edges that are evenly spaced on the mel scale."""
+    bands, length = (ctx.integers(node, inputs[i], what)[0] for i, what in ((0, "num_mel_bins"), (1, "dft_length")))
+    rate, low, high = (ctx.reshape(x, [1]) for x in inputs[2:5])
+    dtype = str(np.dtype(ir.DataType(ir.attribute(node, "output_datatype", 1)).numpy()))
+    bins = ctx.opaque(length // 2 + 1)
+
+    def real(value: Any) -> Any:
+        return value.astype("float64") if not isinstance(value, float) else tirx.const(value, "float64")
+
+    def edges(rate: Any, low: Any, high: Any, bands: Any, length: Any) -> Any:
+        def edge(i: Any) -> Any:
+            first, last = (real(2595.0) * tirx.log10(real(1.0) + real(f(0)) / real(700.0)) for f in (low, high))
+            mel = real(i) * ((last - first) / real(bands + 2)) + first
+            hertz = real(700.0) * (tirx.power(real(10.0), mel / real(2595.0)) - real(1.0))
+            return tirx.floor(real(length + 1) * hertz / real(rate(0))).astype("int64")
+
+        return te.compute((bands + 2,), edge, name="edges")
+
+    def weights(edges: Any, bins: Any, bands: Any) -> Any:
+        def weight(j: Any, i: Any) -> Any:
+            low, peak, high = (edges(i + k) for k in range(3))
+            one = tirx.IntImm("int64", 1)
+            rising = real(j - low) / real(tirx.max(peak - low, one))
+            falling = real(high - j) / real(tirx.max(high - peak, one))
+            up = tirx.Select(low == peak, tirx.Select(j == peak, real(1.0), real(0.0)), rising)
+            found = tirx.Select(tirx.all(j >= low, j <= peak), up, real(0.0))
+            return tirx.Select(tirx.all(peak < high, j >= peak, j < high), falling, found).astype(dtype)
+
+        return te.compute((bins, bands), weight, name="mel")
+
+    counts = [tirx.IntImm("int64", d) if isinstance(d, int) else d for d in (bands, length, bins)]
+    found = ctx.te("edges", edges, rate, low, high, *counts[:2])
+    return ctx.te("mel", weights, found, counts[2], counts[0])

@@ -139,6 +139,21 @@ def test_each_operator_rounds_once_in_half_precision(kind: str, tmp_path: Path) 
     assert model.run(x=x[:0], e=e[:0]).shape == (0,)
 
 
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_softmax_in_half_precision_rounds_what_its_definition_stores(axis: int, tmp_path: Path) -> None:
+    """Differences, powers and their sum: ONNX's tests are made so. Rounded at the end alone, some elements differ."""
+    node = make_node("Softmax", ["x"], ["y"], axis=axis)
+    model = Compiled([node], [("x", np.float16, ["N", "M"])], [("y", np.float16, ["N", "M"])], tmp_path)
+    x = real(40, 37, scale=3.0).astype(np.float16)
+    difference = (x - x.max(axis=axis, keepdims=True)).astype(np.float32)
+    powers = np.exp(difference).astype(np.float16).astype(np.float32)
+    total = powers.sum(axis=axis, keepdims=True).astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(model.run(x=x), (powers / total).astype(np.float16))
+    exact = np.exp(x.astype(np.float64))
+    once = (exact / exact.sum(axis=axis, keepdims=True)).astype(np.float16)
+    assert (once != (powers / total).astype(np.float16)).any()
+
+
 def test_a_product_in_bfloat16_is_summed_in_float32(tmp_path: Path) -> None:
     weight = real(300, 8, seed=1).astype(ml_dtypes.bfloat16)
     model = Compiled(

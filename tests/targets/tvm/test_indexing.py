@@ -9,6 +9,7 @@ import numpy as np
 import onnx.reference
 import pytest
 
+from optc.compiler.target import UnbuildableError
 from tests.targets.tvm.test_lower import Compiled
 
 Array = np.ndarray[Any, Any]
@@ -284,6 +285,47 @@ def test_bits_as_another_type(tmp_path: Path) -> None:
     bits = np.array([0, 1, 0x3C00, 0xFC00], np.uint16)
     x = np.array([0, -0.0, 1.5, -np.inf], np.float32)
     against_the_reference(model, x=x, h=bits, b=np.array([True, False, True, True]))
+
+
+@pytest.mark.parametrize(
+    ("node", "indices"),
+    [
+        ("Gather <axis = 1> (x, i)", [[0, 2], [-3, 1]]),
+        ("Gather(x, i)", 1),
+        ("GatherElements <axis = 1> (x, i)", [[0, 2], [-3, 1]]),
+        ("GatherND(x, i)", [[0, 2], [-1, -3]]),
+        ("GatherND <batch_dims = 1> (x, i)", [[0], [-3]]),
+    ],
+)
+@pytest.mark.parametrize("shape", ["2, 3", "N, M"])
+def test_an_index_to_gather_from_is_checked(shape: str, node: str, indices: Any, tmp_path: Path) -> None:
+    """Fed, or constant while the extent is free: the call stops before foreign memory is read."""
+    right = np.array(indices, np.int64)
+    dims = f"[{', '.join(map(str, right.shape))}]" if right.ndim else ""
+    rank = {"Gather <axis = 1> (x, i)": 3, "GatherElements <axis = 1> (x, i)": 2}.get(node, 1)
+    output = ", ".join("ABC"[:rank])
+    fed = Compiled(f"g (float[{shape}] x, int64{dims} i) => (float[{output}] y) {{ y = {node} }}", tmp_path)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    fed.check(0.0, x=x, i=right)
+    for wrong in (right + 5, right - 7):
+        with pytest.raises(ValueError, match="out of bounds"):
+            fed.engine.run({"x": x, "i": wrong})
+
+
+def test_a_constant_index_is_checked(tmp_path: Path) -> None:
+    graph = "g (float[{}] x) => (float[A] y) {{ y = GatherND(x, i) }}"
+    free = Compiled(graph.format("N, 2"), tmp_path, i=np.array([[4, -1]]))
+    free.check(0.0, x=np.arange(10, dtype=np.float32).reshape(5, 2))
+    with pytest.raises(ValueError, match="out of bounds"):
+        free.engine.run({"x": np.zeros((4, 2), np.float32)})
+    with pytest.raises(UnbuildableError, match="out of bounds"):
+        Compiled(graph.format("4, 2"), tmp_path, i=np.array([[4, -1]]))
+
+
+def test_more_indices_than_rows_are_refused(tmp_path: Path) -> None:
+    model = Compiled("g (float[N, M] x, int64[P, Q] i) => (float[P, Q] y) { y = GatherElements <axis = 1> (x, i) }", tmp_path)
+    with pytest.raises(ValueError, match="more indices"):
+        model.engine.run({"x": np.zeros((2, 3), np.float32), "i": np.zeros((3, 3), np.int64)})
 
 
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])

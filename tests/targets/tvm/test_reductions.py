@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from optc.compiler.diagnostics import UserError
 from tests.targets.tvm.test_lower import Compiled
@@ -100,3 +101,31 @@ def test_a_mean_over_many_pixels_is_exact_to_rounding(tmp_path: Path) -> None:
 def test_a_mean_of_integers_is_truncated_once(tmp_path: Path) -> None:
     x = np.arange(12, dtype=np.int32).reshape(1, 3, 4) * 7
     Compiled("g (int32[1, 3, 4] x) => (int32[1, 1, 1] y) { y = ReduceMean <axes = [1, 2]> (x) }", tmp_path, 17).check(x=x)
+
+
+@pytest.mark.parametrize("kind", ["float", "float16"])
+def test_normalization_in_training(kind: str, tmp_path: Path) -> None:
+    """By the batch's own statistics, with the running ones beside; against ONNX's evaluator, onnxruntime has no kernel."""
+    parameters = ", ".join(f"{kind}[3] {name}" for name in "sbmv")
+    graph = f"""g ({kind}[N, 3, H] x, {parameters}) => ({kind}[N, 3, H] y, {kind}[3] n, {kind}[3] w) {{
+        y, n, w = BatchNormalization <training_mode = 1, momentum = 0.7, epsilon = 0.01> (x, s, b, m, v)
+    }}"""
+    model = Compiled(graph, tmp_path)
+    dtype = np.float32 if kind == "float" else np.float16
+    rng = np.random.default_rng(0)
+    for size in ((4, 3, 5), (1, 3, 9)):
+        feeds = {name: rng.random((3,)).astype(dtype) for name in "sbmv"} | {"x": rng.standard_normal(size).astype(dtype)}
+        expected = ReferenceEvaluator(model.proto).run(None, feeds)
+        for found, wanted in zip(model.engine.run(feeds).values(), expected, strict=True):
+            assert (found.dtype, found.shape) == (dtype, wanted.shape)
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 if kind == "float" else 1e-2)
+
+
+def test_a_dropout_that_drops_nothing(tmp_path: Path) -> None:
+    graph = "g (float[N] x, bool t) => (float[N] y, bool[N] m) { y, m = Dropout(x, r, t) }"
+    model = Compiled(graph, tmp_path, r=np.array(0, np.float32))
+    found = model.engine.run({"x": np.arange(4, dtype=np.float32), "t": np.array(True)})
+    np.testing.assert_array_equal(found["y"], np.arange(4, dtype=np.float32))
+    assert found["m"].all()
+    with pytest.raises(UserError, match="training mode"):
+        Compiled(graph, tmp_path, r=np.array(0.5, np.float32))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optc.compiler.diagnostics import UserError
 from tests.targets.tvm.test_lower import Compiled
 
 
@@ -104,7 +103,51 @@ def test_upsample(opset: int, mode: str, tmp_path: Path) -> None:
     _several(Compiled(graph, tmp_path, opset, **given[1]))
 
 
-def test_scales_computed_at_run_time_are_refused(tmp_path: Path) -> None:
-    graph = "g (float[N, 2, H, W] x, float[4] s) => (float[N, 2, A, B] y) { y = Resize(x, none, s) }"
-    with pytest.raises(UserError, match="scales are computed at run time"):
-        Compiled(graph, tmp_path, 18, none=np.zeros(0, np.float32))
+@pytest.mark.parametrize("extra", ["", ", antialias = 1"])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_scales_that_are_fed(mode: str, extra: str, tmp_path: Path) -> None:
+    """One library for all of them; a stretched filter has as many taps as the scale asks for."""
+    smooth = extra and mode != "nearest"
+    graph = f"""g (float[N, 2, H, W] x, float[2] s) => (float[N, 2, A, B] y) {{
+        y = Resize <mode = "{mode}", axes = [3, -2] {extra if smooth else ""}> (x, none, s)
+    }}"""
+    model = Compiled(graph, tmp_path, 18, none=np.zeros(0, np.float32))
+    for scales in ([2, 1.5], [0.5, 0.25], [1, 3.2], [0.6, 1]):
+        model.check(2e-5, x=floats(2, 2, 12, 10), s=np.array(scales, np.float32))
+
+
+@pytest.mark.parametrize("transform", ["asymmetric", "align_corners", "half_pixel_symmetric", "pytorch_half_pixel"])
+def test_coordinates_by_scales_that_are_fed(transform: str, tmp_path: Path) -> None:
+    graph = f"""g (float[N, 2, H, W] x, float[4] s) => (float[N, 2, A, B] y) {{
+        y = Resize <mode = "linear", coordinate_transformation_mode = "{transform}"> (x, none, s)
+    }}"""
+    model = Compiled(graph, tmp_path, 19, none=np.zeros(0, np.float32))
+    for scales in ([1, 1, 2, 1.5], [1, 1, 0.5, 0.7], [1, 1, 1, 1]):
+        model.check(2e-5, x=floats(2, 2, 12, 10), s=np.array(scales, np.float32))
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_antialias_to_sizes_that_are_fed(mode: str, tmp_path: Path) -> None:
+    graph = f"""g (float[N, 2, H, W] x, int64[4] s) => (float[N, 2, A, B] y) {{
+        y = Resize <mode = "{mode}", antialias = 1> (x, none, none, s)
+    }}"""
+    model = Compiled(graph, tmp_path, 18, none=np.zeros(0, np.float32))
+    for height, width in ((3, 5), (7, 20), (12, 4)):
+        model.check(2e-5, x=floats(2, 2, 12, 10), s=np.array([2, 2, height, width]))
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_the_aspect_ratio_is_kept_by_sizes_that_are_fed(policy: str, mode: str, tmp_path: Path) -> None:
+    graph = f"""g (float[N, 2, H, W] x, int64[2] s) => (float[N, 2, A, B] y) {{
+        y = Resize <mode = "{mode}", axes = [3, 2], keep_aspect_ratio_policy = "{policy}"> (x, none, none, s)
+    }}"""
+    model = Compiled(graph, tmp_path, 18, none=np.zeros(0, np.float32))
+    for size, wanted in (((2, 2, 6, 8), [11, 9]), ((1, 2, 5, 7), [4, 3]), ((1, 2, 4, 4), [4, 4])):
+        model.check(2e-5, x=floats(*size), s=np.array(wanted))
+
+
+def test_an_upsample_by_fed_scales(tmp_path: Path) -> None:
+    model = Compiled("g (float[N, 2, H, W] x, float[4] s) => (float[N, 2, A, B] y) { y = Upsample(x, s) }", tmp_path, 9)
+    for scales in ([1, 1, 2, 3], [1, 1, 1.5, 2]):
+        model.check(0.0, x=floats(1, 2, 4, 6), s=np.array(scales, np.float32))

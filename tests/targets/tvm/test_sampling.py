@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from optc.compiler.diagnostics import UserError
 from tests.targets.tvm.test_lower import Compiled
 
 
@@ -53,20 +52,16 @@ ROIS = np.array([[0, 0, 4, 5], [1.5, 2.5, 9, 6.5], [3, 1, 3.2, 1.1], [-2, -3, 20
 
 @pytest.mark.parametrize("transform", ["half_pixel", "output_half_pixel"])
 @pytest.mark.parametrize("mode", ["avg", "max"])
-def test_aligned_regions(mode: str, transform: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ratio", [2, 0])
+def test_aligned_regions(ratio: int, mode: str, transform: str, tmp_path: Path) -> None:
+    """Of a given number of samples, or (0) of as many as a region is large."""
     settings = f'mode = "{mode}", coordinate_transformation_mode = "{transform}", output_height = 3, output_width = 2'
     graph = f"""g (float[N, 2, H, W] x, float[R, 4] r, int64[R] i) => (float[R, 2, 3, 2] y) {{
-        y = RoiAlign <{settings}, sampling_ratio = 2, spatial_scale = 0.5> (x, r, i)
+        y = RoiAlign <{settings}, sampling_ratio = {ratio}, spatial_scale = 0.5> (x, r, i)
     }}"""
     model = Compiled(graph, tmp_path)
     for n, height, width in ((2, 8, 9), (1, 6, 12)):
         model.check(1e-5, x=floats(n, 2, height, width), r=ROIS, i=np.arange(4) % n)
-
-
-def test_regions_that_choose_their_samples_are_refused(tmp_path: Path) -> None:
-    graph = "g (float[1, 2, 8, 8] x, float[R, 4] r, int64[R] i) => (float[R, 2, 1, 1] y) { y = RoiAlign(x, r, i) }"
-    with pytest.raises(UserError, match="sampling_ratio=0"):
-        Compiled(graph, tmp_path)
 
 
 def test_maxima_of_regions(tmp_path: Path) -> None:

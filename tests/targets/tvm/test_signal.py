@@ -75,3 +75,13 @@ def test_a_step_that_is_computed_is_refused(tmp_path: Path) -> None:
     graph = "g (float[1, 64, 1] x, int64 s) => (float[1, F, 9, 2] y) { y = STFT <onesided = 1> (x, s, w) }"
     with pytest.raises(UserError, match="frame_step is computed at run time"):
         Compiled(graph, tmp_path, w=np.ones(16, np.float32))
+
+
+def test_mel_weights_of_fed_numbers(tmp_path: Path) -> None:
+    graph = """g (int64 bands, int64 length, int64 rate, float low, float high) => (float[F, B] y) {
+        y = MelWeightMatrix(bands, length, rate, low, high)
+    }"""
+    model = Compiled(graph, tmp_path)
+    for bands, length, rate, low, high in ((8, 16, 8192, 0, 4096), (40, 512, 16000, 20, 7600), (3, 10, 100, 0, 50)):
+        numbers = {"bands": np.int64(bands), "length": np.int64(length), "rate": np.int64(rate)}
+        model.check(1e-6, **numbers, low=np.float32(low), high=np.float32(high))
