@@ -4,6 +4,7 @@ from optc.targets.tvm.compute.conv2d import conv2d
 from optc.targets.tvm.compute.gemm import gemm
 from optc.targets.tvm.compute.kernel import Kernel
 from optc.targets.tvm.compute.pool import average_pool, global_average_pool, max_pool
+from optc.targets.tvm.compute.product import product
 from optc.targets.tvm.compute.softmax import softmax
 
-__all__ = ["Kernel", "average_pool", "conv2d", "gemm", "global_average_pool", "max_pool", "softmax"]
+__all__ = ["Kernel", "average_pool", "conv2d", "gemm", "global_average_pool", "max_pool", "product", "softmax"]

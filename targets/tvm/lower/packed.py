@@ -9,7 +9,7 @@ from optc.compiler import ir
 from optc.targets.tvm import compute
 from optc.targets.tvm.lower.lowering import Dim, Lowering
 
-_FUSABLE = 4  # FuseOps' kOutEWiseFusable: elementwise operators on the result join the kernel as its epilogue
+FUSABLE = 4  # FuseOps' kOutEWiseFusable: elementwise operators on the result join the kernel as its epilogue
 
 
 def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, spatial: Sequence[Dim] = ()) -> Any:
@@ -17,7 +17,7 @@ def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, spatial: Sequ
     weights = [ctx.weight(w) for w in kernel.weights]
     sizes = [] if kernel.extents is None else [ctx.opaque(e) for e in kernel.extents(spatial)]
     known = {} if all(isinstance(e, int) for e in sizes) else {"extents": sizes}
-    result = ctx.te(name, kernel.compute, x, *weights, pattern=_FUSABLE, **known)
+    result = ctx.te(name, kernel.compute, x, *weights, pattern=FUSABLE, **known)
     if kernel.weights:
         ctx.count(result, kernel.weights[0].size // ctx.shape(result)[-1])
     return result

@@ -13,7 +13,7 @@ from optc.targets.tvm import compute
 from optc.targets.tvm.lower.elementwise import elementwise
 from optc.targets.tvm.lower.lowering import Lowering, Operand, is_constant
 from optc.targets.tvm.lower.movement import permute
-from optc.targets.tvm.lower.packed import call
+from optc.targets.tvm.lower.packed import FUSABLE, call
 
 
 def matmul(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
@@ -28,8 +28,23 @@ def product(ctx: Lowering, a: Operand, b: Operand, bias: ir.Array | None) -> Any
         result = call(ctx, "gemm", compute.gemm(ctx.machine, ctx.shape(rows), b, bias), rows)
         return ctx.reshape(result, [b.shape[1]]) if len(own) == 1 else result
     left, right = ctx.tensor(a), ctx.tensor(b)
-    result = ctx.emit(relax.op.matmul(left, _fitted(ctx, left, right)))
+    right = _fitted(ctx, left, right)
+    result = _activations(ctx, left, right) if _tiled(ctx, left, right) else ctx.emit(relax.op.matmul(left, right))
     return result if bias is None else elementwise(ctx, "bias", lambda x, y: x + y, result, bias)
+
+
+def _tiled(ctx: Lowering, left: Any, right: Any) -> bool:
+    """Whether tiles of rows by vectors of columns suit the product: neither a single row nor a few columns."""
+    own, others = ctx.shape(left), ctx.shape(right)
+    if min(len(own), len(others)) < 2 or not ctx.dtype(left) == ctx.dtype(right) == "float32":
+        return False
+    columns = others[-1]
+    return own[-2] != 1 and (not isinstance(columns, int) or columns >= ctx.machine.lanes() // 2)
+
+
+def _activations(ctx: Lowering, left: Any, right: Any) -> Any:
+    kernel = compute.product(ctx.machine, ctx.shape(left)[-2], ctx.shape(right)[-1])
+    return ctx.te("product", kernel.compute, left, right, pattern=FUSABLE)
 
 
 def _fitted(ctx: Lowering, left: Any, right: Any) -> Any:

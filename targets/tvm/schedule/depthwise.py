@@ -1,5 +1,7 @@
 """Depthwise convolutions: padded rows of a chunk of channels in cache, a tile of pixels x channels in registers."""
 
+import math
+
 from tvm import tirx
 from tvm.s_tir import Schedule
 
@@ -9,6 +11,7 @@ from optc.targets.tvm.schedule.blocks import (
     annotation,
     inline_epilogue,
     inline_prologue,
+    shape,
 )
 from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, likely_work, schedule_pass
 
@@ -42,7 +45,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         schedule.compute_at(stage, task)
         copy_loops(schedule, stage, machine, parallel=False)
     schedule.reverse_compute_at(last, qo, preserve_unit_loops=True)
-    finish_tile(schedule, last, qo, lanes)
+    finish_tile(schedule, last, qo, math.gcd(lanes, int(shape(schedule, last)[-1])))
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, kh)

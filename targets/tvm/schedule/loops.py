@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 
 from optc.targets.tvm.machine import Machine
-from optc.targets.tvm.schedule.blocks import Block, Loop, annotation, extent, mentions, shape
+from optc.targets.tvm.schedule.blocks import Block, Loop, annotation, extent, mentions
 
 PARALLEL_WORK = 30_000  # multiply-adds a lane below which waking a thread costs more than it saves
 PARALLEL_ELEMENTS = 1 << 16  # the same for a pass over memory
@@ -92,16 +92,16 @@ def copy_loops(schedule: Schedule, block: Block, machine: Machine, parallel: boo
 def finish_tile(schedule: Schedule, last: Block, at: Loop, lanes: int) -> None:
     """Unroll and vectorize the loops of an epilogue that was moved under loop `at`: they run over one register tile.
 
-    Vectors are as long as divides the channels: longer ones would be taken apart, lane by lane, by the guard of the last of them.
+    Where `lanes` does not divide the channels, the guard of the last vector takes all of them apart, lane by lane, unless
+    tails.py has the others run without it.
     """
-    channels = int(shape(schedule, last)[-1])
     loops = schedule.get_loops(last)
     position = schedule.get(at).loop_var
     depth = next(i for i, loop in enumerate(loops) if schedule.get(loop).loop_var.same_as(position))
     *rows, column = loops[depth + 1 :]
     for loop in rows:
         schedule.unroll(loop)
-    cm, cv = schedule.split(column, [None, math.gcd(lanes, channels)])
+    cm, cv = schedule.split(column, [None, lanes])
     schedule.vectorize(cv)
     schedule.unroll(cm)
 

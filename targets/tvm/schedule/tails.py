@@ -1,4 +1,4 @@
-"""The last tile of a symbolic extent, as many rows high as are left: nothing is padded, computed in vain or guarded."""
+"""The last tile of an extent, as many rows high as are left: nothing is padded, computed in vain or guarded. The last vector."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.s_tir import transform as passes
 from tvm.tirx import transform as lower
 
+from optc.targets.tvm.compute.kernel import static
 from optc.targets.tvm.schedule.blocks import mentions
 
 TASK, ROWS = "optc.task", "optc.rows"  # annotations: the loop over tiles, and the loops over the rows of one
@@ -52,10 +53,27 @@ def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
     loops = _TO_LOOPS(tvm.IRModule({_NAME: function.with_attr("global_symbol", _NAME)}))[_NAME]
 
     def cut(loop: Any) -> Any:
+        if loop.kind == tirx.ForKind.VECTORIZED:
+            return _by_lanes(loop)
         return _with(loop, _by_rows(loop.body), loop.extent) if TASK in loop.annotations else loop
 
-    whole = loops.with_body(tvm_ffi.structural_map(loops.body, (tirx.For, cut)))
+    whole = loops.with_body(tvm_ffi.structural_map(_plain(loops.body), (tirx.For, cut)))
     return _CLEAN(tvm.IRModule({_NAME: whole}))[_NAME].without_attr("global_symbol").with_attrs(dict(function.attrs.items()))
+
+
+def _plain(body: Any) -> Any:
+    """The body without the tests that TVM makes and does not prove: a loop's variable, or a remainder, is below its bound."""
+    bounds: dict[Any, Any] = {}
+    tvm_ffi.structural_walk(body, (tirx.For, lambda loop: bounds.update({loop.loop_var: loop.extent})))
+
+    def plain(test: Any) -> Any:
+        if not isinstance(test.a, tirx.Sub) or static(test.b) != 0:
+            return test
+        value, bound = test.a.a, test.a.b
+        limit = value.b if isinstance(value, tirx.FloorMod) else bounds.get(value) if isinstance(value, tirx.Var) else None
+        return _TRUE if limit is not None and tvm_ffi.structural_equal(limit, bound) else test
+
+    return tvm_ffi.structural_map(body, (tirx.LT, plain))
 
 
 def _by_rows(body: Any) -> Any:
@@ -74,16 +92,29 @@ def _by_rows(body: Any) -> Any:
     return tirx.SeqStmt([*kept, chosen])
 
 
+def _by_lanes(loop: Any) -> Any:
+    """A vector without the guard that all its lanes pass; lane by lane where some may not."""
+    guard = next(iter(_guards(loop)), None)
+    if guard is None:
+        return loop
+    last = guard.first + (loop.extent - 1)
+    return tirx.IfThenElse(last < guard.bound, _with(loop, _unguarded(loop, guard), loop.extent), _serial(loop))
+
+
 def _of(work: Any, rows: int, guard: _Guard) -> Any:
     """The body of a tile that has just so many rows."""
 
     def resized(loop: Any) -> Any:
         if ROWS not in loop.annotations:
             return loop
-        body = tvm_ffi.structural_map(loop.body, (tirx.LT, lambda test: _TRUE if guard == _guard(loop, test) else test))
-        return _with(loop, body, tirx.const(rows, loop.extent.ty.dtype))
+        return _with(loop, _unguarded(loop, guard), tirx.const(rows, loop.extent.ty.dtype))
 
     return tvm_ffi.structural_map(work, (tirx.For, resized))
+
+
+def _unguarded(loop: Any, guard: _Guard) -> Any:
+    """The body of a loop all of whose rows or lanes pass the guard."""
+    return tvm_ffi.structural_map(loop.body, (tirx.LT, lambda test: _TRUE if guard == _guard(loop, test) else test))
 
 
 def _guards(loop: Any) -> list[_Guard]:
@@ -114,6 +145,10 @@ def _marked(body: Any, mark: str) -> list[Any]:
     found: list[Any] = []
     tvm_ffi.structural_walk(body, (tirx.For, lambda loop: found.append(loop) if mark in loop.annotations else None))
     return found
+
+
+def _serial(loop: Any) -> Any:
+    return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
 
 
 def _with(loop: Any, body: Any, extent: Any) -> Any:

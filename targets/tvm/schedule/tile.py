@@ -1,6 +1,7 @@
 """Dense layers and convolutions: sums of a tile of rows (pixels) x channels in registers, the epilogue on the tile."""
 
 import math
+from typing import Any
 
 from tvm import tirx
 from tvm.s_tir import Schedule
@@ -15,7 +16,7 @@ from optc.targets.tvm.schedule.blocks import (
     inline_prologue,
     shape,
 )
-from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, likely_work, product, schedule_pass
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, elements, finish_tile, likely_work, product, schedule_pass
 from optc.targets.tvm.schedule.tails import ROWS, TASK
 
 KIND = "tile"
@@ -37,38 +38,51 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     loops = schedule.get_loops(acc)
     rank = len(shape(schedule, acc))
     space, reduction = loops[:rank], loops[rank:]
-    work = likely_work(schedule, loops)
     row, column = space[axis], space[-1]
     before, groups = space[:axis], space[axis + 1 : -1]
+    packs = any(annotation(schedule, stage, "optc.stage") == "columns" for stage in stages)
+    work = elements(schedule, loops) if packs else likely_work(schedule, loops)
     count = product([extent(schedule, loop) or 1 for loop in groups])
     ro, ri = schedule.split(row, [None, mr])
     co, cm, cv = schedule.split(column, [None, nv, lanes])
-    order = [*before, ro, *groups, co]
-    if product([extent(schedule, loop) or 1 for loop in [*reduction, *groups, co, cm, cv]]) * 4 > machine.l2 // 2:
+    order, within = [*before, ro, *groups, co], []
+    if packs:
+        order, within = [*before, co], [ro]  # a block of columns is packed for all rows
+    elif product([extent(schedule, loop) or 1 for loop in [*reduction, *groups, co, cm, cv]]) * 4 > machine.l2 // 2:
         order = [*before[:1], *groups, co, *before[1:], ro]  # the weights of one block of channels stay in cache, not all of them
-    schedule.reorder(*order, *reduction, ri, cm, cv)
+    schedule.reorder(*order, *within, *reduction, ri, cm, cv)
     outer = schedule.fuse(*order)
+    task = ro if packs else outer
     if work >= PARALLEL_WORK * machine.lanes():
         schedule.parallel(outer)
-    if exact:
-        schedule.annotate(outer, TASK, 1)
-        schedule.annotate(ri, ROWS, 1)
     schedule.vectorize(cv)
     schedule.unroll(cm)
     schedule.unroll(ri)
     for stage in stages:
-        whole = annotation(schedule, stage, "optc.stage") == "whole"
-        if not whole:
-            schedule.compute_at(stage, outer)
-        copy_loops(schedule, stage, machine, parallel=whole)
-    schedule.reverse_compute_at(last, outer, preserve_unit_loops=True)
+        kind = annotation(schedule, stage, "optc.stage")
+        if kind != "whole":
+            schedule.compute_at(stage, outer if kind == "columns" else task)
+        copy_loops(schedule, stage, machine, parallel=kind == "whole")
+    schedule.reverse_compute_at(last, task, preserve_unit_loops=True)
+    columns = _columns(shape(schedule, last)[-1], count, lanes)
+    if exact or columns is None or packs:
+        schedule.annotate(task, TASK, 1)
     if exact:
-        schedule.annotate(schedule.get_loops(last)[1 + axis], ROWS, 1)
-    finish_tile(schedule, last, outer, math.gcd(lanes, int(shape(schedule, last)[-1]) // count))
+        schedule.annotate(ri, ROWS, 1)
+        schedule.annotate(schedule.get_loops(last)[1 + len(within) + axis], ROWS, 1)
+    finish_tile(schedule, last, task, columns or lanes)
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, reduction[0])
     return schedule
+
+
+def _columns(channels: Any, groups: int, lanes: int) -> int | None:
+    """Lanes of an epilogue's vectors that need no guard; None where whole vectors with a guard for the last are better."""
+    known = int(channels.value) // groups if isinstance(channels, tirx.IntImm) else None
+    if known is not None and (groups > 1 or known < lanes or known % lanes == 0):
+        return math.gcd(lanes, known)
+    return None
 
 
 def _read_in_place(schedule: Schedule, stage: Block) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from tvm import te
 
-from optc.targets.tvm.compute import Kernel, average_pool, conv2d, gemm, global_average_pool, max_pool, softmax
+from optc.targets.tvm.compute import Kernel, average_pool, conv2d, gemm, global_average_pool, max_pool, product, softmax
 from optc.targets.tvm.compute.tile import choose
 from optc.targets.tvm.machine import Machine, host, named
 from optc.targets.tvm.schedule import schedule_module
@@ -144,6 +144,46 @@ def test_tiles_of_exact_heights_ask_of_no_row_whether_it_is_one() -> None:
     heights = choose(HOST, rows, 96).mr
     assert text.count("for k in") == heights
     assert text.count(" < rows") == heights - 1  # which height it is, once each
+
+
+def check_product(a: Array, b: Array, names: Sequence[Sequence[str]], machine: Machine) -> None:
+    """The product of activations, dimensions of one name symbolic, an epilogue behind it."""
+    found: dict[str, Any] = {}
+
+    def dims(array: Array, own: Sequence[str]) -> list[Any]:
+        extents = [tvm.tirx.const(e, "int64") for e in array.shape]
+        return [found.setdefault(n, tvm.tirx.Var(n, "int64")) if n else e for n, e in zip(own, extents, strict=True)]
+
+    left, right = (te.placeholder(dims(x, own), "float32") for x, own in zip((a, b), names, strict=True))
+    result = relu(product(machine, left.shape[-2], right.shape[-1]).compute(left, right))
+    scheduled, notes = schedule_module(tvm.IRModule({"main": te.create_prim_func([left, right, result])}), machine)
+    assert notes == ()
+    with tvm.transform.PassContext(opt_level=3):
+        main = tvm.tirx.build(scheduled, target=tvm.target.Target(machine.tvm_target(1)))["main"]
+    expected = np.maximum(a @ b, 0)
+    out = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
+    main(tvm.runtime.tensor(a), tvm.runtime.tensor(b), out)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+@few
+@given(
+    extents, extents, st.sampled_from([1, 8, 16, 23, 32, 40, 70]), machines, st.sampled_from(["", "n", "ms", "nms", "k", "nmks"])
+)
+def test_product_of_two_activations(rows: int, inner: int, columns: int, machine: Machine, free: str) -> None:
+    a, b = normal(2, 3, rows, inner), normal(2, 3, inner, columns, seed=1)
+    names = [[name if name in free else "" for name in axes] for axes in (("n", "", "m", "k"), ("n", "", "k", "s"))]
+    check_product(a, b, names, machine)
+
+
+@pytest.mark.parametrize(("a", "b"), [((5, 9), (3, 9, 17)), ((2, 3, 5, 9), (3, 9, 17)), ((2, 1, 5, 9), (1, 3, 9, 17))])
+def test_product_broadcasts_leading_dimensions(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    check_product(normal(*a), normal(*b, seed=1), [[""] * len(a), [""] * len(b)], HOST)
+
+
+def test_product_of_a_matrix_with_itself_transposed_shares_a_symbolic_extent() -> None:
+    a = normal(2, 19, 8)
+    check_product(a, np.ascontiguousarray(a.transpose(0, 2, 1)), [("", "s", ""), ("", "", "s")], HOST)
 
 
 @st.composite
