@@ -94,13 +94,15 @@ def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:
 
 
 def in_order(module: Any) -> Any:
-    """The module with the dimensions of a call computed in the order of their slots: VMShapeLower emits these independent
-    assignments in the order of a hash of addresses, which another run of the compiler does not have."""
+    """The module with the functions that compute dimensions as they should be: in the order of their slots, for VMShapeLower emits
+    these independent assignments in the order of a hash of addresses, which another run of the compiler does not have; and promised
+    to have no aliases, for LLVM is told so of no function of a module where one is without the promise."""
     for variable, function in list(module.functions.items()):
-        computes_dimensions = isinstance(function, tirx.PrimFunc) and "tirx.is_host_func" in function.attrs
-        if computes_dimensions and isinstance(function.body, tirx.SeqStmt):
-            parts = sorted(function.body.seq, key=lambda store: int(store.indices[0]))
-            module.update_func(variable, function.with_body(tirx.SeqStmt(parts)))
+        if isinstance(function, tirx.PrimFunc) and "tirx.is_host_func" in function.attrs:
+            body = function.body
+            if isinstance(body, tirx.SeqStmt):
+                body = tirx.SeqStmt(sorted(body.seq, key=lambda store: int(store.indices[0])))
+            module.update_func(variable, function.with_body(body).with_attr("tirx.noalias", True))
     return module
 
 

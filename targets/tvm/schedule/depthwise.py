@@ -45,7 +45,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         schedule.compute_at(stage, task)
         copy_loops(schedule, stage, machine, parallel=False)
     schedule.reverse_compute_at(last, qo, preserve_unit_loops=True)
-    finish_tile(schedule, last, qo, math.gcd(lanes, int(shape(schedule, last)[-1])))
+    finish_tile(schedule, last, math.gcd(lanes, int(shape(schedule, last)[-1])))
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, kh)

@@ -89,19 +89,13 @@ def copy_loops(schedule: Schedule, block: Block, machine: Machine, parallel: boo
         schedule.parallel(schedule.fuse(*outer))
 
 
-def finish_tile(schedule: Schedule, last: Block, at: Loop, lanes: int) -> None:
-    """Unroll and vectorize the loops of an epilogue that was moved under loop `at`: they run over one register tile.
+def finish_tile(schedule: Schedule, last: Block, lanes: int) -> None:
+    """Vectorize an epilogue that was moved to where a register tile is finished.
 
     Where `lanes` does not divide the channels, the guard of the last vector takes all of them apart, lane by lane, unless
     tails.py has the others run without it.
     """
-    loops = schedule.get_loops(last)
-    position = schedule.get(at).loop_var
-    depth = next(i for i, loop in enumerate(loops) if schedule.get(loop).loop_var.same_as(position))
-    *rows, column = loops[depth + 1 :]
-    for loop in rows:
-        schedule.unroll(loop)
-    cm, cv = schedule.split(column, [None, lanes])
+    cm, cv = schedule.split(schedule.get_loops(last)[-1], [None, lanes])
     schedule.vectorize(cv)
     schedule.unroll(cm)
 

@@ -70,7 +70,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     if exact:
         schedule.annotate(ri, ROWS, 1)
         schedule.annotate(schedule.get_loops(last)[1 + len(within) + axis], ROWS, 1)
-    finish_tile(schedule, last, task, columns or lanes)
+    finish_tile(schedule, last, columns or lanes)
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, reduction[0])
