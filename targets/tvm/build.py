@@ -94,9 +94,9 @@ def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:
 
 
 def in_order(module: Any) -> Any:
-    """The module with the functions that compute dimensions as they should be: in the order of their slots, for VMShapeLower emits
-    these independent assignments in the order of a hash of addresses, which another run of the compiler does not have; and promised
-    to have no aliases, for LLVM is told so of no function of a module where one is without the promise."""
+    """The module with the functions that compute dimensions mended. In the order of their slots: VMShapeLower emits these
+    independent assignments in the order of a hash of addresses, which another run of the compiler does not have. And promised to
+    have no aliases: TVM tells LLVM so of no function of a module where one lacks the promise."""
     for variable, function in list(module.functions.items()):
         if isinstance(function, tirx.PrimFunc) and "tirx.is_host_func" in function.attrs:
             body = function.body

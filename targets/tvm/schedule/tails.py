@@ -12,7 +12,8 @@ from tvm.tirx import transform as lower
 from optc.targets.tvm.compute.kernel import static
 from optc.targets.tvm.schedule.blocks import mentions
 
-TASK, ROWS = "optc.task", "optc.rows"  # annotations: the loop over tiles, and the loops over the rows of one
+TASK, ROWS, FINISH = "optc.task", "optc.rows", "optc.finish"
+"""Annotations: the loop over tiles, the loops over the rows of one where its sums are made, and where they are finished."""
 
 _NAME = "main"
 _TO_LOOPS = tvm.transform.Sequential(
@@ -44,9 +45,9 @@ class _Guard:
 
 
 def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """The scheduled function with the body of its TASK once for each number of rows; as it was where no loop is marked.
+    """The scheduled function with the sums of its TASK for a whole tile, and for each power of two below its height.
 
-    A body for `v` rows runs the loops marked ROWS `v` times, and asks no longer whether a row is one of the extent.
+    Nothing asks any longer whether a row is one of the extent. A function without marks stays as it was.
     """
     if not _marked(function.body, TASK):
         return function
@@ -77,19 +78,25 @@ def _plain(body: Any) -> Any:
 
 
 def _by_rows(body: Any) -> Any:
-    """The tile's allocations, then its body for as many rows as are left; the whole tile is asked for first."""
-    loops = _marked(body, ROWS)
-    guard = next((found for loop in loops for found in _guards(loop)), None)
-    if guard is None:
-        return body
+    """A tile whose sums are made for all its rows, or for 4, 2 and 1 of them until none is left, and finished row by row."""
     parts = list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
-    kept = [part for part in parts if isinstance(part, tirx.AllocBuffer)]
-    work = tirx.SeqStmt([part for part in parts if not isinstance(part, tirx.AllocBuffer)])
-    high = int(loops[0].extent)
-    chosen = _of(work, 1, guard)
-    for rows in range(2, high + 1):
-        chosen = tirx.IfThenElse(guard.first + (rows - 1) < guard.bound, _of(work, rows, guard), chosen)
-    return tirx.SeqStmt([*kept, chosen])
+    summing, finishing = ([part for part in parts if _marked(part, mark)] for mark in (ROWS, FINISH))
+    guard = next((found for part in finishing for loop in _marked(part, FINISH) for found in _guards(loop)), None)
+    if guard is None or not summing:
+        return body
+    high, sums = int(_marked(summing[0], ROWS)[0].extent), tirx.SeqStmt(summing)
+    left = guard.bound - guard.first
+    some = [
+        tirx.IfThenElse(
+            tirx.bitwise_and(left, rows) != 0, _resized(sums, ROWS, rows, guard, tirx.bitwise_and(left, -2 * rows)), None
+        )
+        for rows in (1 << power for power in reversed(range((high - 1).bit_length())))
+    ]
+    whole = _resized(sums, ROWS, high, guard)
+    chosen = tirx.IfThenElse(guard.first + (high - 1) < guard.bound, whole, tirx.SeqStmt(some)) if some else whole
+    start = parts.index(summing[0])
+    rest = [_resized(part, FINISH, tirx.min(left, high), guard) for part in parts[start + len(summing) :]]
+    return tirx.SeqStmt([*parts[:start], chosen, *rest])
 
 
 def _by_lanes(loop: Any) -> Any:
@@ -101,13 +108,15 @@ def _by_lanes(loop: Any) -> Any:
     return tirx.IfThenElse(last < guard.bound, _with(loop, _unguarded(loop, guard), loop.extent), _serial(loop))
 
 
-def _of(work: Any, rows: int, guard: _Guard) -> Any:
-    """The body of a tile that has just so many rows."""
+def _resized(work: Any, mark: str, rows: Any, guard: _Guard, start: Any = 0) -> Any:
+    """What is done for just so many rows from `start`, all of them rows of the extent."""
 
     def resized(loop: Any) -> Any:
-        if ROWS not in loop.annotations:
+        if mark not in loop.annotations:
             return loop
-        return _with(loop, _unguarded(loop, guard), tirx.const(rows, loop.extent.ty.dtype))
+        body, row = _unguarded(loop, guard), loop.loop_var
+        moved = tvm_ffi.structural_map(body, (tirx.Var, lambda v: v + start if v.same_as(row) else v), order="post")
+        return _with(loop, moved, tirx.const(rows, "int64") if isinstance(rows, int) else rows)
 
     return tvm_ffi.structural_map(work, (tirx.For, resized))
 

@@ -17,7 +17,7 @@ from optc.targets.tvm.schedule.blocks import (
     shape,
 )
 from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, elements, finish_tile, likely_work, product, schedule_pass
-from optc.targets.tvm.schedule.tails import ROWS, TASK
+from optc.targets.tvm.schedule.tails import FINISH, ROWS, TASK
 
 KIND = "tile"
 
@@ -69,7 +69,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         schedule.annotate(task, TASK, 1)
     if exact:
         schedule.annotate(ri, ROWS, 1)
-        schedule.annotate(schedule.get_loops(last)[1 + len(within) + axis], ROWS, 1)
+        schedule.annotate(schedule.get_loops(last)[1 + len(within) + axis], FINISH, 1)
     finish_tile(schedule, last, columns or lanes)
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
