@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from optc.compiler import ir
 
 
+_WEIGHTS = 1 << 30
+"""How many bytes of weights may be computed when compiling."""
+
+
 @dataclass(frozen=True)
 class Cpu(Target):
     """A native library for a CPU; one for every size where dimensions are symbolic.
@@ -38,7 +42,8 @@ class Cpu(Target):
         return Capabilities(layouts=("NHWC",), instructions=found.features, vector_bits=found.vector_bits, machine=sizes)
 
     def pipeline(self) -> str:
-        early = f"inline-functions{{operators={_functions()}}},infer-shapes,fold-constants,inline-if,sink-into-if,count-results"
+        known = f"infer-shapes,fold-constants{{max-growth={_WEIGHTS}}}"  # weights are packed once, not made in each call
+        early = f"inline-functions{{operators={_functions()}}},{known},inline-if,sink-into-if,count-results"
         return f"{early},eliminate-dead,channels-last,eliminate-dead"
 
     def build(self, model: ir.Model) -> Artifact:
