@@ -22,6 +22,7 @@ from optc.targets.tvm.alignment import unaligned_inputs
 from optc.targets.tvm.compact import compact
 from optc.targets.tvm.lower import bind, lower
 from optc.targets.tvm.schedule import schedule_module
+from optc.targets.tvm.shapes import once
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -90,7 +91,8 @@ def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:
             passes.ComputePrimValue(),
         ]
     )(module)
-    return in_order(tvm.transform.Sequential([passes.VMShapeLower(), passes.AttachGlobalSymbol()])(bind(planned, computed)))
+    lowered = tvm.transform.Sequential([passes.VMShapeLower(), passes.AttachGlobalSymbol()])(bind(planned, computed))
+    return once(in_order(lowered))
 
 
 def in_order(module: Any) -> Any:
