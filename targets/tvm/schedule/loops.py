@@ -10,9 +10,11 @@ from tvm.s_tir import Schedule
 
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.schedule.blocks import Block, Loop, annotation, extent, mentions
+from optc.targets.tvm.schedule.tails import WORTH
 
 PARALLEL_WORK = 30_000  # multiply-adds a lane below which waking a thread costs more than it saves
 PARALLEL_ELEMENTS = 1 << 16  # the same for a pass over memory
+PARALLEL_PRODUCT = 1 << 14  # the same for the largest matrix of a product of activations
 _BATCH, _SIZE = (
     3,
     16,
@@ -75,8 +77,11 @@ def spread(schedule: Schedule, outer: Sequence[Loop], every: Sequence[Loop]) -> 
     """Fuse the `outer` loops and run them in parallel when all loops together are enough work; None where they were left."""
     if not outer or elements(schedule, every) < PARALLEL_ELEMENTS:
         return None
+    symbolic = any(extent(schedule, loop) is None for loop in every)
     fused = schedule.fuse(*outer)
     schedule.parallel(fused)
+    if symbolic:
+        schedule.annotate(fused, WORTH, PARALLEL_ELEMENTS)
     return fused
 
 

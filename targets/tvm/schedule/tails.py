@@ -1,5 +1,7 @@
 """The last tile of an extent, as many rows high as are left: nothing is padded, computed in vain or guarded. The last vector."""
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,8 @@ from optc.targets.tvm.schedule.blocks import mentions
 
 TASK, ROWS, FINISH = "optc.task", "optc.rows", "optc.finish"
 """Annotations: the loop over tiles, the loops over the rows of one where its sums are made, and where they are finished."""
+WORTH = "optc.worth"
+"""Annotation of a parallel loop: how many elements the largest tensor has from which waking other threads is worth it."""
 
 _NAME = "main"
 _TO_LOOPS = tvm.transform.Sequential(
@@ -49,14 +53,21 @@ def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     Nothing asks any longer whether a row is one of the extent. A function without marks stays as it was.
     """
-    if not _marked(function.body, TASK):
+    if not _marked(function.body, TASK) and not _marked(function.body, WORTH):
         return function
     loops = _TO_LOOPS(tvm.IRModule({_NAME: function.with_attr("global_symbol", _NAME)}))[_NAME]
+
+    shapes = [param.shape for param in loops.params if isinstance(param.ty, tirx.BufferType)]
+    open_ones = [shape for shape in shapes if any(static(extent) is None for extent in shape)]
+    sizes = [math.prod(shape, start=tirx.const(1, "int64")) for shape in open_ones]
+    largest = functools.reduce(tirx.max, sizes, tirx.const(0, "int64"))
 
     def cut(loop: Any) -> Any:
         if loop.kind == tirx.ForKind.VECTORIZED:
             return _by_lanes(loop)
-        return _with(loop, _by_rows(loop.body), loop.extent) if TASK in loop.annotations else loop
+        if TASK in loop.annotations:
+            loop = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, _by_rows(loop.body), annotations=loop.annotations)
+        return _if_worth(loop, largest) if WORTH in loop.annotations else loop
 
     whole = loops.with_body(tvm_ffi.structural_map(_plain(loops.body), (tirx.For, cut)))
     return _CLEAN(tvm.IRModule({_NAME: whole}))[_NAME].without_attr("global_symbol").with_attrs(dict(function.attrs.items()))
@@ -97,6 +108,11 @@ def _by_rows(body: Any) -> Any:
     start = parts.index(summing[0])
     rest = [_resized(part, FINISH, tirx.min(left, high), guard) for part in parts[start + len(summing) :]]
     return tirx.SeqStmt([*parts[:start], chosen, *rest])
+
+
+def _if_worth(loop: Any, largest: Any) -> Any:
+    """Among threads where there is enough to do, by the calling thread alone where there is not."""
+    return tirx.IfThenElse(largest >= int(loop.annotations[WORTH]), _with(loop, loop.body, loop.extent), _serial(loop))
 
 
 def _by_lanes(loop: Any) -> Any:

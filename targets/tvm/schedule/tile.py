@@ -16,8 +16,17 @@ from optc.targets.tvm.schedule.blocks import (
     inline_prologue,
     shape,
 )
-from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, elements, finish_tile, likely_work, product, schedule_pass
-from optc.targets.tvm.schedule.tails import FINISH, ROWS, TASK
+from optc.targets.tvm.schedule.loops import (
+    PARALLEL_PRODUCT,
+    PARALLEL_WORK,
+    copy_loops,
+    elements,
+    finish_tile,
+    likely_work,
+    product,
+    schedule_pass,
+)
+from optc.targets.tvm.schedule.tails import FINISH, ROWS, TASK, WORTH
 
 KIND = "tile"
 
@@ -55,6 +64,8 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     task = ro if packs else outer
     if work >= PARALLEL_WORK * machine.lanes():
         schedule.parallel(outer)
+        if packs and any(extent(schedule, loop) is None for loop in (outer, ro)):
+            schedule.annotate(outer, WORTH, PARALLEL_PRODUCT)
     schedule.vectorize(cv)
     schedule.unroll(cm)
     schedule.unroll(ri)

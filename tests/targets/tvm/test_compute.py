@@ -142,8 +142,8 @@ def test_tiles_of_exact_heights_ask_of_no_row_whether_it_is_one() -> None:
     text = str(scheduled["main"])
     assert "if_then_else" not in text  # of what is read
     high = choose(HOST, rows, 96).mr
-    assert text.count("for k in") == 1 + (high - 1).bit_length()  # a whole tile, and each power of two below
-    assert text.count(" < rows") == 1  # whether it is whole
+    tiles = 1 + (high - 1).bit_length()  # a whole one, and each power of two below
+    assert text.count("for k in") == text.count(" < rows") == tiles
 
 
 def check_product(a: Array, b: Array, names: Sequence[Sequence[str]], machine: Machine) -> None:

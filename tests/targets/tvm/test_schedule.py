@@ -8,6 +8,7 @@ import pytest
 import tvm
 from tvm import relax, te, tirx, topi
 
+from optc.targets.tvm.build import finish
 from optc.targets.tvm.compute import conv2d, global_average_pool
 from optc.targets.tvm.machine import Machine, host, named
 from optc.targets.tvm.schedule import RULES, schedule_module
@@ -91,6 +92,18 @@ REDUCTIONS: dict[str, tuple[Callable[..., Any], Array, Callable[[Array], Array]]
 def test_reductions(name: str, symbolic: bool) -> None:
     function, x, reference = REDUCTIONS[name]
     run_te(function, [x], np.asarray(reference(x)), symbolic)
+
+
+def test_what_may_be_little_is_spread_among_threads_only_where_it_is_much() -> None:
+    rows = tirx.Var("rows", "int64")
+    x = te.placeholder((rows, 4096), "float32", "x")
+    scheduled, _ = schedule_module(tvm.IRModule({"main": te.create_prim_func([x, topi.nn.relu(x)])}), HOST)
+    text = str(scheduled["main"])
+    assert "if T.int64(16) <= rows:" in text  # 65,536 elements
+    assert text.count("T.parallel") == 1 and "else:" in text
+    for count in (1, 64):
+        value = normal(count, 4096)
+        run_te(topi.nn.relu, [value], np.maximum(value, 0), symbolic=True)
 
 
 def test_batched_matrix_product_of_two_activations() -> None:
@@ -185,7 +198,7 @@ def test_relax_fuses_epilogues_into_kernels_and_the_rules_find_their_tiles(symbo
     mod = relax.transform.FuseTIR()(relax.transform.FuseOps()(mod))
     scheduled, notes = schedule_module(mod, HOST)
     assert notes == ()
-    executable = tvm.compile(scheduled, target=tvm.target.Target(HOST.tvm_target(1)))
+    executable = relax.build(finish(scheduled, []), tvm.target.Target(HOST.tvm_target(1)), relax_pipeline=None)
     values = normal(2, size, size, count, seed=5)
     got = relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(values)).numpy()
     np.testing.assert_allclose(got, squeeze_excite(values, depth, squeeze, excite, point), rtol=1e-3, atol=1e-3)
