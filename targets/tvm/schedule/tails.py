@@ -1,4 +1,5 @@
-"""The last tile of an extent, as many rows high as are left: nothing is padded, computed in vain or guarded. The last vector."""
+"""What a kernel of symbolic extents finds out when it runs: how many rows the last tile has, so that none is padded, computed in
+vain or guarded; whether a vector is whole; whether there is enough to do for several threads."""
 
 import functools
 import math
@@ -56,11 +57,7 @@ def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
     if not _marked(function.body, TASK) and not _marked(function.body, WORTH):
         return function
     loops = _TO_LOOPS(tvm.IRModule({_NAME: function.with_attr("global_symbol", _NAME)}))[_NAME]
-
-    shapes = [param.shape for param in loops.params if isinstance(param.ty, tirx.BufferType)]
-    open_ones = [shape for shape in shapes if any(static(extent) is None for extent in shape)]
-    sizes = [math.prod(shape, start=tirx.const(1, "int64")) for shape in open_ones]
-    largest = functools.reduce(tirx.max, sizes, tirx.const(0, "int64"))
+    largest = _largest(loops)
 
     def cut(loop: Any) -> Any:
         if loop.kind == tirx.ForKind.VECTORIZED:
@@ -71,6 +68,14 @@ def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     whole = loops.with_body(tvm_ffi.structural_map(_plain(loops.body), (tirx.For, cut)))
     return _CLEAN(tvm.IRModule({_NAME: whole}))[_NAME].without_attr("global_symbol").with_attrs(dict(function.attrs.items()))
+
+
+def _largest(function: tirx.PrimFunc) -> Any:
+    """How many elements the largest of the parameters with symbolic extents has."""
+    shapes = [param.shape for param in function.params if isinstance(param.ty, tirx.BufferType)]
+    symbolic = [shape for shape in shapes if any(static(extent) is None for extent in shape)]
+    sizes = [math.prod(shape, start=tirx.const(1, "int64")) for shape in symbolic]
+    return functools.reduce(tirx.max, sizes, tirx.const(0, "int64"))
 
 
 def _plain(body: Any) -> Any:
@@ -97,12 +102,10 @@ def _by_rows(body: Any) -> Any:
         return body
     high, sums = int(_marked(summing[0], ROWS)[0].extent), tirx.SeqStmt(summing)
     left = guard.bound - guard.first
-    some = [
-        tirx.IfThenElse(
-            tirx.bitwise_and(left, rows) != 0, _resized(sums, ROWS, rows, guard, tirx.bitwise_and(left, -2 * rows)), None
-        )
-        for rows in (1 << power for power in reversed(range((high - 1).bit_length())))
-    ]
+    some = []
+    for rows in (1 << power for power in reversed(range((high - 1).bit_length()))):
+        few = _resized(sums, ROWS, rows, guard, start=tirx.bitwise_and(left, -2 * rows))
+        some.append(tirx.IfThenElse(tirx.bitwise_and(left, rows) != 0, few, None))
     whole = _resized(sums, ROWS, high, guard)
     chosen = tirx.IfThenElse(guard.first + (high - 1) < guard.bound, whole, tirx.SeqStmt(some)) if some else whole
     start = parts.index(summing[0])
