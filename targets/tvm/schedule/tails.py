@@ -54,7 +54,8 @@ def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     Nothing asks any longer whether a row is one of the extent. A function without marks stays as it was.
     """
-    if not _marked(function.body, TASK) and not _marked(function.body, WORTH):
+    doubled = bool(_marked(function.body, WORTH)) and not _makes_floats(function.body)
+    if not _marked(function.body, TASK) and not doubled:
         return function
     loops = _TO_LOOPS(tvm.IRModule({_NAME: function.with_attr("global_symbol", _NAME)}))[_NAME]
     largest = _largest(loops)
@@ -64,10 +65,23 @@ def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
             return _by_lanes(loop)
         if TASK in loop.annotations:
             loop = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, _by_rows(loop.body), annotations=loop.annotations)
-        return _if_worth(loop, largest) if WORTH in loop.annotations else loop
+        return _if_worth(loop, largest) if doubled and WORTH in loop.annotations else loop
 
     whole = loops.with_body(tvm_ffi.structural_map(_plain(loops.body), (tirx.For, cut)))
     return _CLEAN(tvm.IRModule({_NAME: whole}))[_NAME].without_attr("global_symbol").with_attrs(dict(function.attrs.items()))
+
+
+def _makes_floats(body: Any) -> bool:
+    """Whether integers, as sizes are, become floats. What two copies of a loop make of sizes TVM computes once, before both, and
+    its code generator fails at such a float."""
+    found: list[Any] = []
+
+    def visit(cast: Any) -> None:
+        if "float" in str(cast.ty.dtype) and "int" in str(cast.value.ty.dtype):
+            found.append(cast)
+
+    tvm_ffi.structural_walk(body, (tirx.Cast, visit))
+    return bool(found)
 
 
 def _largest(function: tirx.PrimFunc) -> Any:
