@@ -196,9 +196,7 @@ class _Composition:
         weights: dict[str, Array] = dict(self.constants)
         described, notes = [], list[str]()
         for i, (number, artifact, nodes) in enumerate(self.parts):
-            names = {name: _free(name, content, files, i) for name, content in artifact.files.items()}
-            files.update({names[name]: content for name, content in artifact.files.items()})
-            program = {k: names.get(v, v) if isinstance(v, str) else v for k, v in artifact.program.items()}
+            program = artifact.added(files, i)
             weights.update({f"{i}.{name}": array for name, array in artifact.weights.items()})
             part: dict[str, Any] = {"target": str(self.chain[number]), "nodes": len(nodes), "program": program}
             if number:
@@ -234,11 +232,3 @@ def _gathered(value: ir.Value, axis: int = 0, reverse: bool = False) -> dict[str
     dims.insert(axis if axis >= 0 else axis + len(dims) + 1, 0)
     dtype = ValueInfo.of(value).dtype if value.shape is not None else "float32"
     return {"axis": axis, "reverse": reverse, "shape": dims, "dtype": dtype}
-
-
-def _free(name: str, content: bytes, files: Mapping[str, bytes], part: int) -> str:
-    """A file name of this part: its own where that is free, else with the number of the part before its suffix."""
-    if files.get(name, content) == content:
-        return name
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}-{part}{dot}{suffix}"

@@ -53,7 +53,7 @@ def check(asked: Sequence[Dims], interface: Sequence[ValueInfo], target: Target)
     found: list[Sizes] = []
     known = dimensions(interface)
     for dims in asked:
-        place = f"--specialize {text(dims)}"
+        place = Sizes(dims).place
         if not target.specializes:
             raise UserError(f"a bundle of the target '{target.name}' is one model, without fast paths", place=place)
         for name, size in dims.items():
@@ -129,11 +129,9 @@ def joined(general: Artifact, variants: Sequence[Variant]) -> Artifact:
     files, weights, notes = dict(general.files), dict(general.weights), list(general.notes)
     described: list[dict[str, Any]] = []
     for number, one in enumerate(variants):
-        names = {name: _free(name, content, files) for name, content in one.artifact.files.items()}
-        files.update({names[name]: content for name, content in one.artifact.files.items()})
+        program = one.artifact.added(files)
         prefix = next(p for k in itertools.count() if not _begins(general, p := f"variant{number}{'_' * k}."))
         weights.update({prefix + name: array for name, array in one.artifact.weights.items()})
-        program = _renamed(one.artifact.program, names)
         described.append({"dims": dict(one.dims), "nodes": one.nodes, "weights": prefix, "program": program})
         notes += [f"{text(one.dims)}: {note}" for note in one.artifact.notes if note not in general.notes]
     return Artifact(files, weights, {**general.program, "variants": described}, tuple(notes))
@@ -166,18 +164,3 @@ def hold(program: Program, asked: Sequence[Sizes]) -> list[dict[str, Any]]:
 
 def _begins(general: Artifact, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in general.weights)
-
-
-def _free(name: str, content: bytes, files: Mapping[str, bytes]) -> str:
-    """A name for a file: its own where that is free or of the same content, else with a number before its suffix."""
-    stem, dot, suffix = name.rpartition(".")
-    numbered = (f"{stem}-{number}{dot}{suffix}" for number in itertools.count(1))
-    return next(n for n in itertools.chain((name,), numbered) if files.get(n, content) == content)
-
-
-def _renamed(program: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The program, its parts too, with its files by their new names."""
-    found: dict[str, Any] = {k: names.get(v, v) if isinstance(v, str) else v for k, v in program.items()}
-    if "parts" in found:
-        found["parts"] = [{**part, "program": _renamed(part["program"], names)} for part in found["parts"]]
-    return found

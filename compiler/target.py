@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,25 @@ class Artifact:
     weights: Mapping[str, Array] = field(default_factory=dict)
     program: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def added(self, files: dict[str, bytes], number: int = 1) -> dict[str, Any]:
+        """Add its files to those of others; its program, with the names they have there: where a name stands for other content,
+        `number`, or the next one that is free, comes before its suffix."""
+        names = {}
+        for name, content in self.files.items():
+            stem, dot, suffix = name.rpartition(".")
+            numbered = (f"{stem}-{n}{dot}{suffix}" for n in itertools.count(number))
+            names[name] = next(n for n in itertools.chain((name,), numbered) if files.get(n, content) == content)
+            files[names[name]] = content
+        return _renamed(self.program, names)
+
+
+def _renamed(program: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The program, its parts too, with its files by their new names."""
+    found: dict[str, Any] = {k: names.get(v, v) if isinstance(v, str) else v for k, v in program.items()}
+    if "parts" in found:
+        found["parts"] = [{**part, "program": _renamed(part["program"], names)} for part in found["parts"]]
+    return found
 
 
 class UnbuildableError(UserError):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tvm import te, tirx
+from tvm import te
 
 from optc.targets.tvm.compute.kernel import Array, Extent, Kernel, pad_last, round_up, static
-from optc.targets.tvm.compute.tile import Tile, choose
+from optc.targets.tvm.compute.tile import Tile, choose, whole_rows
 from optc.targets.tvm.machine import Machine
 
 _BATCH_ROWS = 4  # rows of a tile when only the batch, often 1, runs along them
@@ -42,15 +42,7 @@ def _compute(tile: Tile, axis: int, outer: int, x: Any, w: Any, bias: Any = None
     lead = list(x.shape[:-1])
     rounded = list(lead)
     rounded[axis] = round_up(lead[axis], tile.mr)
-    known = static(lead[axis])
-    a = x
-    if known is None or known % tile.mr:
-        a = te.compute(
-            (*rounded, x.shape[-1]),
-            lambda *i: tirx.if_then_else(i[axis] < lead[axis], x[i], tirx.const(0, x.dtype)),
-            name="rows",
-            attrs={"optc.stage": "tile"},
-        )
+    a = whole_rows(x, axis, tile.mr)
     k = te.reduce_axis((0, x.shape[-1]), name="k")
     acc = te.compute(
         (*rounded, w.shape[0] * tile.width),

@@ -6,7 +6,7 @@ from typing import Any
 from tvm import te, tirx
 
 from optc.targets.tvm.compute.kernel import Extent, Kernel, round_up, static
-from optc.targets.tvm.compute.tile import choose
+from optc.targets.tvm.compute.tile import choose, fills, whole_rows
 from optc.targets.tvm.machine import Machine
 
 _TYPICAL_COLUMNS = 32  # stands for a symbolic extent: wider tiles would be filled up too often
@@ -24,20 +24,14 @@ def product(machine: Machine, rows: Extent, columns: Extent) -> Kernel:
         (*outer, m, depth), (*inner, _, n) = a.shape, b.shape
         width, high = tile.width, round_up(m, tile.mr)
         blocks = round_up(n, width) // width
-        zero = tirx.const(0, a.dtype)
 
         def pack(*i: Any) -> Any:
             column = i[-3] * width + i[-1]
             value = b[(*i[:-3], i[-2], column)]
-            return value if _whole(n, width) else tirx.if_then_else(column < n, value, zero)
-
-        def fill(*i: Any) -> Any:
-            return tirx.if_then_else(i[-2] < m, a[i], zero)
+            return value if fills(n, width) else tirx.if_then_else(column < n, value, tirx.const(0, b.dtype))
 
         packed = te.compute((*inner, blocks, depth, width), pack, name="pack", attrs={"optc.stage": "columns"})
-        rows = a
-        if not _whole(m, tile.mr):
-            rows = te.compute((*outer, high, depth), fill, name="rows", attrs={"optc.stage": "tile"})
+        rows = whole_rows(a, len(outer), tile.mr)
         k = te.reduce_axis((0, depth), name="k")
 
         def total(*i: Any) -> Any:
@@ -50,12 +44,6 @@ def product(machine: Machine, rows: Extent, columns: Extent) -> Kernel:
         return te.compute((*lead, m, n), lambda *i: acc[i], name="out")
 
     return Kernel((), compute)
-
-
-def _whole(extent: Extent, size: int) -> bool:
-    """Whether tiles of that size surely fill the extent."""
-    known = static(extent)
-    return known is not None and known % size == 0
 
 
 def _within(place: Sequence[Any], dims: Sequence[Extent]) -> list[Any]:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optc.targets.tvm.compute.kernel import Extent, static
+from tvm import te, tirx
+
+from optc.targets.tvm.compute.kernel import Extent, round_up, static
 from optc.targets.tvm.machine import Machine
 
 _LATENCY = 8  # independent multiply-adds that keep two units busy: 4 cycles each
@@ -29,6 +31,25 @@ class Tile:
     def attributes(self, kind: str, axis: int) -> Mapping[str, Any]:
         """Block attributes naming the schedule rule, the tile, and the axis the rows lie on."""
         return {"optc.kind": kind, "optc.tile": [self.mr, self.nv, self.lanes], "optc.axis": axis}
+
+
+def fills(extent: Extent, size: int) -> bool:
+    """Whether tiles of that size surely fill the extent."""
+    known = static(extent)
+    return known is not None and known % size == 0
+
+
+def whole_rows(x: Any, axis: int, mr: int) -> Any:
+    """x with its rows, along `axis`, filled up with zeros to whole tiles."""
+    rows = x.shape[axis]
+    if fills(rows, mr):
+        return x
+    shape = [round_up(extent, mr) if i == axis else extent for i, extent in enumerate(x.shape)]
+
+    def filled(*i: Any) -> Any:
+        return tirx.if_then_else(i[axis] < rows, x[i], tirx.const(0, x.dtype))
+
+    return te.compute(tuple(shape), filled, name="rows", attrs={"optc.stage": "tile"})
 
 
 def lanes_for(machine: Machine, channels: int) -> int:

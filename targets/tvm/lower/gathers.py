@@ -47,8 +47,8 @@ def gather_elements(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> 
     return ctx.te("gather_elements", compute, data, _checked(ctx, node, data, inputs[1], [axis], others))
 
 
-def _inside(indices: ir.Array, extent: int) -> bool:
-    return bool(np.all((indices >= -extent) & (indices < extent)))
+def _inside(indices: ir.Array, limits: int | ir.Array) -> bool:
+    return bool(np.all((indices >= -limits) & (indices < limits)))
 
 
 def _checked(ctx: Lowering, node: ir.Node, data: Any, indices: Operand, axes: Sequence[int], beside: Sequence[int] = ()) -> Any:
@@ -60,7 +60,7 @@ def _checked(ctx: Lowering, node: ir.Node, data: Any, indices: Operand, axes: Se
     own = ctx.shape(data)
     if is_constant(indices) and all(isinstance(own[a], int) for a in (*axes, *beside)):
         limits = np.array([own[a] for a in axes], np.int64)
-        if any(indices.shape[a] > own[a] for a in beside) or not np.all((indices >= -limits) & (indices < limits)):
+        if any(indices.shape[a] > own[a] for a in beside) or not _inside(indices, limits):
             raise ctx.fail(node, "an index is out of bounds")
         return ctx.tensor(np.where(indices < 0, indices + limits, indices).astype(np.int64).reshape(indices.shape))
     shape = ctx.shape(indices)

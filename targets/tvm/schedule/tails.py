@@ -64,7 +64,7 @@ def exact(function: tirx.PrimFunc) -> tirx.PrimFunc:
         if loop.kind == tirx.ForKind.VECTORIZED:
             return _by_lanes(loop)
         if TASK in loop.annotations:
-            loop = tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, _by_rows(loop.body), annotations=loop.annotations)
+            return _with(loop, _by_rows(loop.body), loop.extent)
         return _if_worth(loop, largest) if doubled and WORTH in loop.annotations else loop
 
     whole = loops.with_body(tvm_ffi.structural_map(_plain(loops.body), (tirx.For, cut)))
