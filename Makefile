@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 5
 demo: $(READY) # compile a real model, check it, race it against onnxruntime (under 3 minutes)
 	@$(BIN)/python -m benchmarks.demo
 
-test: lint # lint, types, the fast tests, the wheel through the sdist (under 10 minutes)
+test: lint # lint, types, the fast tests, the wheel through the sdist (about 12 minutes on two cores)
 	$(PYTEST) -m "not slow"
 
 test-all: lint # the same with the slow suites
