@@ -179,13 +179,13 @@ def optimize(
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
     source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
     ops.expand(source)
-    save.save(source, output)
-    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
+    after = sum(f.stat().st_size for f in save.save(source, output))
+    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), after, report)
 
 
 def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
     """A model after passes, and what they did; outputs are not compared."""
-    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off"))
+    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off", far=True))
     return source, report
 
 
