@@ -1,7 +1,7 @@
 """A model as an executor reads it: nodes, weights, inputs and outputs, without what only people and passes look at.
 
-Writing one costs a fifth of a whole protobuf's time: no types of inner values, no origins. External data is referred to where it
-lies, so that an executor maps it and nothing is copied.
+Writing one costs a fifth of a whole protobuf's time: no types of inner values, no origins, no nodes of constants. External data
+is referred to where it lies, so that an executor maps it and nothing is copied.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ def _graph(proto: onnx.GraphProto, graph: ir.Graph, inside: bool) -> None:
         if value.const_value is not None:
             _tensor(proto.initializer.add(), value.const_value, name, inside)
     for node in graph:
-        _node(proto.node.add(), node, inside)
+        held = ir.const_tensor(node.outputs[0]) if node.op_type == "Constant" else None
+        if held is not None and not node.outputs[0].is_graph_output():
+            _tensor(proto.initializer.add(), held, node.outputs[0].name or "", inside)
+        else:
+            _node(proto.node.add(), node, inside)
     for value in graph.outputs:
         _value(proto.output.add(), value)
 
@@ -70,7 +74,8 @@ def _value(proto: onnx.ValueInfoProto, value: ir.Value) -> None:
 
 
 def _tensor(proto: onnx.TensorProto, held: onnx_ir.TensorProtocol, name: str, inside: bool) -> None:
-    if isinstance(held, onnx_ir.ExternalTensor) and (inside or held.nbytes < plain.INLINE):
+    small = isinstance(held, onnx_ir.ExternalTensor) and (inside or held.nbytes < plain.INLINE)
+    if small or isinstance(held, ir.Tensor):
         proto.dims.extend(held.shape.numpy())
         proto.data_type, proto.raw_data = int(held.dtype), held.tobytes()
     else:

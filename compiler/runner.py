@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,7 +15,7 @@ from optc.compiler import analysis, bisect, check, collector, inputs, ir, pieces
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
 from optc.compiler.edit import Editor, Refusal, Step
-from optc.compiler.executable import Executable, executable
+from optc.compiler.executable import executable
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.numerics import Array, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pass, Pipeline
@@ -94,31 +95,30 @@ def run(pipeline: Pipeline, model: ir.Model, options: Options | None = None) -> 
 
 
 class _Before:
-    """A model as it was before a group of passes, as far as comparing needs it."""
+    """A model as it was before a group of passes, as far as comparing needs it: `whole` as a model too.
 
-    def __init__(self, model: ir.Model | None, held: Executable | None) -> None:
-        self.model, self._held = model, held
+    It is made ready to run beside the passes, in a thread that hardly ever needs Python.
+    """
 
-    @staticmethod
-    def of(model: ir.Model, whole: bool) -> _Before:
-        """`whole`: kept as a model too."""
-        large = pieces.large(model)
-        return _Before(model.clone() if whole or large else None, None if large else executable(loadable(model)))
+    def __init__(self, model: ir.Model, whole: bool) -> None:
+        self.large = pieces.large(model)
+        self.model = model.clone() if whole or self.large else None
+        self._made: Future[Reference] | None = None
+        if not self.large:
+            beside = ThreadPoolExecutor(max_workers=1)
+            self._made = beside.submit(Reference, executable(loadable(model)))
+            beside.shutdown(wait=False)
 
     @property
-    def pieces(self) -> ir.Model | None:
-        """The model, where it is compared piece by piece."""
-        return self.model if self._held is None else None
-
-    @cached_property
     def reference(self) -> Reference:
-        if self._held is None:
+        """Raises UserError where no executor takes the model."""
+        if self._made is None:
             raise ValueError("a large model is not made ready as a whole")
-        return Reference(self._held)
+        return self._made.result()
 
     @property
     def runner(self) -> inputs.Runner:
-        return self.reference if self.model is None or self._held is not None else pieces.Pieces(self.model)
+        return pieces.Pieces(self.model) if self.large and self.model is not None else self.reference
 
 
 class _Run:
@@ -227,7 +227,7 @@ class _Run:
 
     def _group(self, passes: Sequence[Pass]) -> None:
         """Run passes, compare once with the model before them, and on failure drop the guilty one and run the others again."""
-        mark, before = self.edit.mark(), _Before.of(self.model, self.options.gate is not None)
+        mark, before = self.edit.mark(), _Before(self.model, self.options.gate is not None)
         steps, refusals = len(self.edit.steps), len(self.edit.refusals)
         limit = None if self.edit.limit is None else self.edit.limit - steps
         dropped: dict[int, str] = {}
@@ -288,8 +288,8 @@ class _Run:
     def _check(self, before: _Before, numerics: Numerics, after: ir.Model) -> check.Check:
         if self._feeds is None:
             self._feeds = inputs.generate(after, reference=before.runner)
-        if before.pieces is not None:
-            return pieces.check(before.pieces, after, numerics, self._feeds)
+        if before.large and before.model is not None:
+            return pieces.check(before.model, after, numerics, self._feeds)
         return check.against(before.reference, after, numerics, self._feeds)
 
     def _lossy(self, p: Pass) -> None:

@@ -21,6 +21,8 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
 
     `contents` may be shared by calls between which the graph does not change.
     """
+    if _is_settled(node):
+        return False
     changed = False
     inferred = outputs(node, edit.model.opset_imports, contents or Contents())
     for value, (dtype, shape) in zip(node.outputs, inferred, strict=True):
@@ -34,6 +36,22 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
             edit.set_type(value, dtype, merged)
             changed = True
     return changed
+
+
+_BY_SHAPES = frozenset(
+    "Add And Cast Concat Cos Div Equal Erf Exp Gather Greater Less Log MatMul Mul Neg Not Or Pow Reciprocal Relu Shape Sigmoid Sin "
+    "Softmax Sqrt Sub Tanh Transpose Where".split()
+)
+"""Operators whose results have extents that follow from those of the inputs and from attributes alone."""
+
+
+def _is_settled(node: ir.Node) -> bool:
+    """Whether all extents around a node are numbers already: there is nothing to learn."""
+    if node.op_type not in _BY_SHAPES or node.domain:
+        return False
+    return all(
+        v is None or (v.shape is not None and v.dtype is not None and v.shape.is_static()) for v in (*node.inputs, *node.outputs)
+    )
 
 
 def _is_complete(value: ir.Value) -> bool:
