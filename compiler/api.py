@@ -11,6 +11,7 @@ from optc.compiler import bisect as bisection
 from optc.compiler import (
     bundle,
     bundling,
+    collector,
     inputs,
     ir,
     load,
@@ -177,15 +178,16 @@ def optimize(
     written = [f for f in (output, save.data_file(output)) if f.exists()]
     if written and any(f.samefile(g) for f in written for g in sources.files(Path(model))):
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
-    source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
-    ops.expand(source)
-    save.save(source, output)
-    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
+    with collector.paused():
+        source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
+        ops.expand(source)
+        after = sum(f.stat().st_size for f in save.save(source, output))
+    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), after, report)
 
 
 def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
     """A model after passes, and what they did; outputs are not compared."""
-    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off"))
+    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off", far=True))
     return source, report
 
 
