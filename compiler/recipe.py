@@ -19,7 +19,8 @@ from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
-    "fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,canonicalize,share-subexpressions,eliminate-dead"
+    "fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,slices-to-split,merge-scalings,sink-transposes,canonicalize,"
+    "share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 

@@ -12,7 +12,11 @@ from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.pattern import COMMUTATIVE
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
+from optc.passes.cleanup.casts import CASTS
 from optc.passes.cleanup.noops import NOOPS
+from optc.passes.cleanup.parts import PARTS
+from optc.passes.cleanup.repeated import REPEATED
+from optc.passes.cleanup.views import VIEWS
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Canonicalize(RewritePass):
     """One form for what exporters write in many: constants as initializers on the right, nothing that does nothing.
 
     Constant nodes become initializers; operators that change nothing go; constants stand on the right of commutative
-    operators; a reshape of a reshape and a transpose of a transpose become one.
+    operators; chains of views (Reshape, Squeeze, Unsqueeze, Flatten), of Transpose, Slice, Concat, Clip and of casts that lose
+    nothing become one operator.
     """
 
     name = "canonicalize"
@@ -80,20 +85,13 @@ def _one_transpose(op: Builder, first: ir.Node, second: ir.Node, x: ir.Value) ->
     return op.Transpose(x, perm=[p[i] for i in q])
 
 
-def _reshapes(op: PatternBuilder, x: Any, middle: Any, shape: Const) -> Any:
-    return op.Reshape(op.Reshape(x, middle), shape, name="last")
-
-
-def _one_reshape(op: Builder, last: ir.Node, x: ir.Value, shape: Const) -> Any:
-    if np.any(shape == 0):
-        return Refuse("its 0 copies a dimension of the shape between")
-    return op.Reshape(x, shape, **last.attributes)
-
-
 RULES: tuple[Rule, ...] = (
     Rule("constant-to-initializer", _constant, _to_initializer),
     *NOOPS,
+    *CASTS,
+    *REPEATED,
     *(_swap(op_type) for op_type in sorted(COMMUTATIVE - {"Sum", "Mean"})),
     Rule("transpose-of-transpose", _transposes, _one_transpose),
-    Rule("reshape-of-reshape", _reshapes, _one_reshape),
+    *VIEWS,
+    *PARTS,
 )
