@@ -12,6 +12,7 @@ from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.pattern import COMMUTATIVE
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
+from optc.passes.cleanup.broadcasts import BROADCASTS
 from optc.passes.cleanup.casts import CASTS
 from optc.passes.cleanup.noops import NOOPS
 from optc.passes.cleanup.parts import PARTS
@@ -94,4 +95,5 @@ RULES: tuple[Rule, ...] = (
     Rule("transpose-of-transpose", _transposes, _one_transpose),
     *VIEWS,
     *PARTS,
+    *BROADCASTS,
 )
