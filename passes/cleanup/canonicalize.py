@@ -14,6 +14,7 @@ from optc.compiler.pattern import COMMUTATIVE
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
 from optc.passes.cleanup.broadcasts import BROADCASTS
 from optc.passes.cleanup.casts import CASTS
+from optc.passes.cleanup.filled import FILLED
 from optc.passes.cleanup.noops import NOOPS
 from optc.passes.cleanup.parts import PARTS
 from optc.passes.cleanup.repeated import REPEATED
@@ -96,4 +97,5 @@ RULES: tuple[Rule, ...] = (
     *VIEWS,
     *PARTS,
     *BROADCASTS,
+    *FILLED,
 )

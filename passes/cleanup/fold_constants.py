@@ -56,7 +56,7 @@ class FoldConstants(Pass):
                 if growth > room:
                     edit.refuse(node, self.name, f"the weights would grow by {growth} bytes, {room} are left of max-growth")
                 elif edit.step(node):
-                    room -= max(growth, 0)
+                    room = min(room - growth, self.max_growth)
                     for value, array in zip(node.outputs, arrays, strict=True):
                         edit.replace(value, edit.initializer(array, value.name or ""))
                     inputs = list(node.inputs)

@@ -14,6 +14,7 @@ from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
 from optc.compiler.shapes import infer_node
 from optc.compiler.symbolic import Dim
+from optc.passes.cleanup.parts import cut
 
 Places = Mapping[Dim, Sequence[tuple[ir.Value, int]]]
 Key = tuple[ir.DataType, tuple[int, ...], tuple[str, ...]]
@@ -53,6 +54,29 @@ class _Graph:
                 self.shapes.setdefault(node.inputs[0], node.outputs[0])
             for value in node.outputs:
                 self._value(node, value)
+
+        if self.edit.opset() >= 15:
+            for node in [n for n in self.graph if ir.standard(n, "Shape") and not n.attributes]:
+                self._ranges(node)
+
+    def _ranges(self, node: ir.Node) -> None:
+        """A Shape of which all that is read is ranges: each is a Shape from a start to an end."""
+        users, total = list(dict.fromkeys(node.outputs[0].consumers())), len(dims(node.inputs[0]) or ())
+        found = [_range(u, total) if u.graph is self.graph else None for u in users]
+        if not users or node.outputs[0].is_graph_output() or None in found or not self.edit.step(node):
+            return
+        for user, axes in zip(users, found, strict=True):
+            if axes is not None and node.inputs[0] is not None:
+                old = user.outputs[0]
+                made = self._made(user, "Shape", [node.inputs[0]], start=axes[0], end=axes[1])
+                self.edit.set_type(made, old.dtype, old.shape)
+                name = old.name or ""
+                self.edit.replace(old, made)
+                operands = list(user.inputs)
+                self.edit.remove(user)
+                self.edit.rename(old, self.edit.fresh(f"{name}_replaced"))
+                self.edit.rename(made, name)
+                self.edit.sweep(operands)
 
     def _value(self, node: ir.Node, value: ir.Value) -> None:
         found = self.known.of(value) if node.op_type in RULES and value.dtype == ir.DataType.INT64 else None
@@ -172,6 +196,20 @@ def _parts(elements: Sequence[Dim], sources: Callable[[Dim], Sequence[tuple[ir.V
         parts.append(_Part(longest[0], tuple(longest[1])))
         at += len(longest[1])
     return parts
+
+
+def _range(node: ir.Node, total: int) -> tuple[int, int] | None:
+    """The axes from which on and before which a node takes dimensions out of a shape of `total` of them."""
+    if ir.standard(node, "Gather") and total:
+        index = ir.const(node.inputs[1])
+        axes = [] if index is None or index.ndim != 1 else [int(i) % total for i in index]
+        consecutive = bool(axes) and axes == list(range(axes[0], axes[0] + len(axes)))
+        return (axes[0], axes[-1] + 1) if consecutive else None
+    taken = cut(node) if ir.standard(node, "Slice") and total else None
+    if taken is None or taken.steps != (1,):
+        return None
+    start, end, _ = slice(taken.starts[0], taken.ends[0]).indices(total)
+    return (start, end) if start < end else None
 
 
 def _is_arithmetic(node: ir.Node) -> bool:
