@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from optc.compiler import ir
-from optc.compiler.contents import RULES, Array, Contents, contents, dims, known_array
+from optc.compiler import ir, shape_rules
+from optc.compiler.contents import RULES, Array, Contents, dims, known_array
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
@@ -32,7 +32,7 @@ class SimplifyShapes(Pass):
     numerics = Numerics.BITWISE
 
     def run(self, edit: Editor) -> None:
-        _Graph(edit, edit.graph, contents(edit.graph), _where(v for v in edit.graph.inputs), {}).run()
+        _Graph(edit, edit.graph, Contents(), _where(edit.graph.inputs), {}).run()
 
 
 @dataclass
@@ -50,14 +50,28 @@ class _Graph:
                 continue
             for body in ir.bodies(node):
                 _Graph(self.edit, body, self.known, self.fed, dict(self.seen)).run()
-            if ir.standard(node, "Shape") and node.inputs[0] is not None and not node.attributes:
-                self.shapes.setdefault(node.inputs[0], node.outputs[0])
+            if ir.standard(node, "Shape"):
+                self._shape(node)
             for value in node.outputs:
                 self._value(node, value)
 
         if self.edit.opset() >= 15:
             for node in [n for n in self.graph if ir.standard(n, "Shape") and not n.attributes]:
                 self._ranges(node)
+
+    def _shape(self, node: ir.Node) -> None:
+        """Of an output of the graph, the dimensions that its operator gives: their names are not those that an exporter noted."""
+        value = node.inputs[0]
+        if value is None:
+            return
+        if not node.attributes:
+            self.shapes.setdefault(value, node.outputs[0])
+        maker = value.producer()
+        if value.is_graph_output() and maker is not None and value.index() == 0:
+            found = shape_rules.outputs(self.known, maker)
+            if found and found[0] is not None and None not in found[0]:
+                start, end = ir.attribute(node, "start", 0), ir.attribute(node, "end", len(found[0]))
+                self.known.tell(node.outputs[0], found[0][start:end])
 
     def _ranges(self, node: ir.Node) -> None:
         """A Shape of which all that is read is ranges: each is a Shape from a start to an end."""

@@ -25,11 +25,12 @@ class SlicesToSplit(Pass):
 
     def run(self, edit: Editor) -> None:
         for graph in ir.all_graphs(edit.graph):
-            values = [*graph.inputs, *(v for node in graph for v in node.outputs)]
+            order = {node: i for i, node in enumerate(graph)}
+            values = [*graph.inputs, *(v for node in order for v in node.outputs)]
             for value in values:
                 for axis, parts in _taken_apart(value, graph):
                     if edit.step(parts[0][1]):
-                        _split(edit, value, axis, parts)
+                        _split(edit, value, axis, parts, min((node for _, node in parts), key=order.__getitem__))
 
 
 Part = tuple[int, ir.Node]
@@ -64,10 +65,9 @@ def _taken_apart(value: ir.Value, graph: ir.Graph) -> Iterator[tuple[int, list[P
             yield axis, parts
 
 
-def _split(edit: Editor, value: ir.Value, axis: int, parts: list[Part]) -> None:
+def _split(edit: Editor, value: ir.Value, axis: int, parts: list[Part], first: ir.Node) -> None:
+    """Let a Split before the first of the Slices give what they do."""
     sizes, nodes = [size for size, _ in parts], [node for _, node in parts]
-    order = {node: i for i, node in enumerate(nodes[0].graph or ())}
-    first = min(nodes, key=order.__getitem__)
     attributes, inputs = [ir.convert_attribute("axis", axis)], [value]
     if edit.opset() >= 13:
         inputs.append(edit.initializer(np.array(sizes, np.int64), f"{first.name}_sizes"))
