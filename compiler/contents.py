@@ -71,10 +71,6 @@ class Contents:
             self._depth -= 1
         return self._known[value]
 
-    def tell(self, value: ir.Value, elements: Any) -> None:
-        """Record the elements of a value where more is known of it than its producer shows."""
-        self._known[value] = _objects(elements)
-
     def _find(self, value: ir.Value) -> Array | None:
         held = ir.const_tensor(value)
         if held is not None:

@@ -9,6 +9,7 @@ PASSES = {
     "eliminate-dead": "optc.passes.cleanup.eliminate_dead:EliminateDead",
     "share-subexpressions": "optc.passes.cleanup.share_subexpressions:ShareSubexpressions",
     "simplify-shapes": "optc.passes.cleanup.simplify_shapes:SimplifyShapes",
+    "hoist-invariants": "optc.passes.cleanup.hoist_invariants:HoistInvariants",
     "unroll-loops": "optc.passes.cleanup.unroll_loops:UnrollLoops",
     "zero-states": "optc.passes.cleanup.zero_states:ZeroStates",
     "slices-to-split": "optc.passes.cleanup.slices_to_split:SlicesToSplit",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from optc.compiler import ir, shape_rules
-from optc.compiler.contents import RULES, Array, Contents, dims, known_array
+from optc.compiler import ir
+from optc.compiler.contents import RULES, Array, Contents, contents, dims, known_array
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
@@ -17,7 +17,7 @@ from optc.compiler.symbolic import Dim
 from optc.passes.cleanup.parts import cut
 
 Places = Mapping[Dim, Sequence[tuple[ir.Value, int]]]
-Key = tuple[ir.DataType, tuple[int, ...], tuple[str, ...]]
+Key = tuple[tuple[int, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SimplifyShapes(Pass):
     numerics = Numerics.BITWISE
 
     def run(self, edit: Editor) -> None:
-        _Graph(edit, edit.graph, Contents(), _where(edit.graph.inputs), {}).run()
+        _Graph(edit, edit.graph, contents(edit.graph), _where(edit.graph.inputs), {}).run()
 
 
 @dataclass
@@ -50,28 +50,14 @@ class _Graph:
                 continue
             for body in ir.bodies(node):
                 _Graph(self.edit, body, self.known, self.fed, dict(self.seen)).run()
-            if ir.standard(node, "Shape"):
-                self._shape(node)
+            if ir.standard(node, "Shape") and node.inputs[0] is not None and not node.attributes:
+                self.shapes.setdefault(node.inputs[0], node.outputs[0])
             for value in node.outputs:
                 self._value(node, value)
 
         if self.edit.opset() >= 15:
             for node in [n for n in self.graph if ir.standard(n, "Shape") and not n.attributes]:
                 self._ranges(node)
-
-    def _shape(self, node: ir.Node) -> None:
-        """Of an output of the graph, the dimensions that its operator gives: their names are not those that an exporter noted."""
-        value = node.inputs[0]
-        if value is None:
-            return
-        if not node.attributes:
-            self.shapes.setdefault(value, node.outputs[0])
-        maker = value.producer()
-        if value.is_graph_output() and maker is not None and value.index() == 0:
-            found = shape_rules.outputs(self.known, maker)
-            if found and found[0] is not None and None not in found[0]:
-                start, end = ir.attribute(node, "start", 0), ir.attribute(node, "end", len(found[0]))
-                self.known.tell(node.outputs[0], found[0][start:end])
 
     def _ranges(self, node: ir.Node) -> None:
         """A Shape of which all that is read is ranges: each is a Shape from a start to an end."""
@@ -96,7 +82,7 @@ class _Graph:
         found = self.known.of(value) if node.op_type in RULES and value.dtype == ir.DataType.INT64 else None
         if found is None or known_array(found) is not None or value.is_graph_output() or found.size == 0:
             return
-        key = (value.dtype, found.shape, tuple(str(e) for e in found.flat))
+        key = (tuple(found.shape), tuple(str(e) for e in found.flat))
         first = self.seen.get(key)
         if first is None or not _alive(first):
             self.seen[key] = first = value
