@@ -16,8 +16,10 @@ from optc.passes.cleanup.broadcasts import BROADCASTS
 from optc.passes.cleanup.casts import CASTS
 from optc.passes.cleanup.filled import FILLED
 from optc.passes.cleanup.noops import NOOPS
+from optc.passes.cleanup.operands import one_node
 from optc.passes.cleanup.parts import PARTS
 from optc.passes.cleanup.repeated import REPEATED
+from optc.passes.cleanup.sunk_squeezes import SUNK
 from optc.passes.cleanup.views import VIEWS
 
 
@@ -74,17 +76,18 @@ def _swap(op_type: str) -> Rule:
     return Rule(f"constant-right-{op_type.lower()}", pattern, rewrite)
 
 
-def _transposes(op: PatternBuilder, x: Any) -> Any:
-    return op.Transpose(op.Transpose(x, name="first"), name="second")
-
-
-def _one_transpose(op: Builder, first: ir.Node, second: ir.Node, x: ir.Value) -> Any:
-    p, q = ir.attribute(first, "perm"), ir.attribute(second, "perm")
+def _one_transpose(op: Builder, x: ir.Value, node: ir.Node) -> Any:
+    first = x.producer()
+    if first is None or not ir.standard(first, "Transpose"):
+        return None
+    p, q = ir.attribute(first, "perm"), ir.attribute(node, "perm")
     if p is None and q is None:
-        return x
+        return first.inputs[0]
     known = p if p is not None else q
     p, q = (tuple(range(len(known)))[::-1] if a is None else a for a in (p, q))
-    return op.Transpose(x, perm=[p[i] for i in q])
+    perm = [p[i] for i in q]
+    op.also(first)
+    return first.inputs[0] if perm == list(range(len(perm))) else op.Transpose(first.inputs[0], perm=perm)
 
 
 RULES: tuple[Rule, ...] = (
@@ -93,9 +96,10 @@ RULES: tuple[Rule, ...] = (
     *CASTS,
     *REPEATED,
     *(_swap(op_type) for op_type in sorted(COMMUTATIVE - {"Sum", "Mean"})),
-    Rule("transpose-of-transpose", _transposes, _one_transpose),
+    Rule("transpose-of-transpose", one_node("Transpose", 1), _one_transpose),
     *VIEWS,
     *PARTS,
     *BROADCASTS,
     *FILLED,
+    *SUNK,
 )

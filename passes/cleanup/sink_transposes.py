@@ -16,6 +16,7 @@ from optc.compiler.rewrite import Builder, Refuse, RewritePass, Rule, apply_rule
 from optc.passes.cleanup import carried
 from optc.passes.cleanup.min_cut import min_cut
 from optc.passes.cleanup.operands import one_node, rank
+from optc.passes.cleanup.transposed_views import TRANSPOSED_VIEWS
 from optc.passes.cleanup.views import moves_nothing, reshaped
 
 Perm = tuple[int, ...]
@@ -40,6 +41,7 @@ class SinkTransposes(RewritePass):
             Rule("gemm-of-transpose", lambda op: op.Gemm(..., name="node"), _gemm),
             Rule("matmul-of-transpose", one_node("MatMul", 2), _matmul),
             Rule("transpose-of-ones", one_node("Transpose", 1), _of_ones),
+            *TRANSPOSED_VIEWS,
         )
 
     def run(self, edit: Editor) -> None:
@@ -298,4 +300,4 @@ def _matmul(op: Builder, x: ir.Value, a: ir.Value, node: ir.Node) -> Any:
 
 def _of_ones(op: Builder, x: ir.Value, node: ir.Node) -> Any:
     known = dims(x)
-    return reshaped(op, x, [known[i] for i in ir.attribute(node, "perm")], node) if known and moves_nothing(node) else None
+    return reshaped(op, x, [known[i] for i in ir.attribute(node, "perm")]) if known and moves_nothing(node) else None

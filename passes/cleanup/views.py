@@ -14,7 +14,7 @@ from optc.compiler.symbolic import Dim
 from optc.passes.cleanup.operands import axes_of, one_node, rank, with_axes
 from optc.passes.cleanup.targets import constant_target
 
-_VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
+VIEW = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
 def moves_nothing(node: ir.Node) -> bool:
@@ -29,7 +29,7 @@ def moves_nothing(node: ir.Node) -> bool:
 def _chain(node: ir.Node) -> Iterator[ir.Node]:
     """The views that a view is of, the nearest first."""
     inner = node.inputs[0].producer() if node.inputs[0] is not None else None
-    while inner is not None and inner.graph is node.graph and ir.standard(inner, *_VIEWS):
+    while inner is not None and inner.graph is node.graph and ir.standard(inner, *VIEW):
         yield inner
         inner = inner.inputs[0].producer() if inner.inputs[0] is not None else None
 
@@ -48,11 +48,21 @@ def _merged(op: Builder, x: ir.Value, node: ir.Node) -> Any:
     return Refuse(f"the shape of '{node.outputs[0].name}' is not said by that of an earlier one") if chain else None
 
 
-def reshaped(op: Builder, source: ir.Value, result: Sequence[Dim | None] | None, node: ir.Node) -> Any:
-    """One view of a value that has the shape of the node's result; None where no constant says it."""
-    before = dims(source)
-    written = ir.const(node.inputs[1]) if node.op_type == "Reshape" and len(node.inputs) > 1 else None
-    if written is not None and not np.any(written == 0):
+def reshaped(
+    op: Builder,
+    source: ir.Value,
+    result: Sequence[Dim | None] | None,
+    node: ir.Node | None = None,
+    before: Sequence[Dim] | None = None,
+) -> Any:
+    """One view of a value, of a shape that is known; None where no constant says it.
+
+    `node`: the operator that gives the value this shape, as far as its own constant does. `before`: the dimensions of a value
+    that was made just now.
+    """
+    before = dims(source) if before is None else tuple(before)
+    written = ir.const(node.inputs[1]) if node is not None and node.op_type == "Reshape" and len(node.inputs) > 1 else None
+    if node is not None and written is not None and not np.any(written == 0):
         return op.Reshape(source, node.inputs[1], **node.attributes)  # whatever is between
     if before is None or result is None or None in result:
         return None
@@ -124,5 +134,5 @@ def _of_axes(op: Builder, nodes: Sequence[ir.Node]) -> Any:
 
 
 VIEWS: tuple[Rule, ...] = tuple(
-    Rule(f"{op_type.lower()}-of-view", one_node(op_type, 1 if op_type == "Flatten" else 2), _merged) for op_type in _VIEWS
+    Rule(f"{op_type.lower()}-of-view", one_node(op_type, 1 if op_type == "Flatten" else 2), _merged) for op_type in VIEW
 )
