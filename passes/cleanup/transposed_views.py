@@ -23,7 +23,8 @@ def groups(parts: Sequence[Dim], products: Sequence[Dim]) -> Groups | None:
     found: Groups = []
     at = 0
     for total in products:
-        group, made = list[int](), 1
+        group: list[int] = []
+        made: Dim = 1
         while made != total and at < len(parts):
             made = made * parts[at]
             group.append(at)
@@ -81,7 +82,7 @@ def _transpose_of_view(op: Builder, x: ir.Value, node: ir.Node) -> Any:
 
 
 def _view_of_transpose(op: Builder, x: ir.Value, node: ir.Node) -> Any:
-    """view(Transpose(view(z))) -> view(Transpose(z)), the inner view joining axes, or Transpose(view(z)), the outer parting them."""
+    """view(Transpose(view(z))) -> view(Transpose(z)), the inner view joining axes, or Transpose(view(z)), the outer parting."""
     middle = _inner(x, "Transpose")
     view = _inner(middle.inputs[0], *VIEW) if middle is not None else None
     p = None if middle is None else _perm(middle)
