@@ -43,6 +43,11 @@ class Literal:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """Stands for any number of further inputs, `...` behind those of a node."""
+
+
+@dataclass(frozen=True)
 class NodePattern:
     """Matches a node by operator, inputs and the attributes given (an absent attribute counts as its schema default)."""
 
@@ -68,13 +73,14 @@ class AnyOf:
     alternatives: tuple[Pattern, ...]
 
 
-Pattern = Var | Literal | Output | AnyOf
+Pattern = Var | Literal | Output | AnyOf | Rest
 
 
 class PatternBuilder:
     """`op` in a pattern: `op.Conv(x, w, group=1, name="conv")`. Two and more outputs: `a, b = op.Split(x, outputs=2)`.
 
-    Another domain: `op.domain("com.microsoft").Gelu(x)`. Alternatives: `op.any_of(p, q)`. Numbers match constants.
+    Another domain: `op.domain("com.microsoft").Gelu(x)`. Alternatives: `op.any_of(p, q)`. Numbers match constants. However many
+    inputs: `op.Concat(..., name="node")`.
     """
 
     def __init__(self, domain: str = "") -> None:
@@ -95,7 +101,7 @@ class PatternBuilder:
 
 
 def _pattern(value: Any) -> Pattern:
-    return Literal(float(value)) if isinstance(value, int | float) else value
+    return Rest() if value is ... else Literal(float(value)) if isinstance(value, int | float) else value
 
 
 def trace(function: Callable[..., Any]) -> tuple[Output, ...]:
@@ -230,18 +236,22 @@ class Matcher:
             if not _same(attribute_or_default(node, name, self._opset), expected):
                 return self._fail(found, depth, "attribute {} of {} is not {}", name, node, expected)
         inputs = [v if v is not None and v.name != "" else None for v in node.inputs]
-        inputs += [None] * (len(pattern.inputs) - len(inputs))
-        if any(v is not None for v in inputs[len(pattern.inputs) :]):
+        wanted = pattern.inputs
+        if wanted and isinstance(wanted[-1], Rest):
+            wanted = wanted[:-1]
+            del inputs[len(wanted) :]
+        inputs += [None] * (len(wanted) - len(inputs))
+        if any(v is not None for v in inputs[len(wanted) :]):
             return self._fail(found, depth, "{} has {} inputs, the pattern has {}", node, len(node.inputs), len(pattern.inputs))
         found = found.copy()
         found.nodes[id(pattern)] = node
         if pattern.name is not None:
             found.named[pattern.name] = node
         orders = [inputs]
-        if pattern.domain == "" and pattern.op_type in COMMUTATIVE and len(pattern.inputs) == 2:
+        if pattern.domain == "" and pattern.op_type in COMMUTATIVE and len(wanted) == 2:
             orders.append(inputs[::-1])
         for order in orders:
-            yield from self._inputs(pattern.inputs, order, found, depth + 1)
+            yield from self._inputs(wanted, order, found, depth + 1)
         return None
 
     def _inputs(self, patterns: tuple[Pattern, ...], values: list[ir.Value | None], found: Match, depth: int) -> Iterator[Match]:

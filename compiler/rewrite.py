@@ -63,6 +63,7 @@ class Builder:
     ) -> None:
         self._edit, self._match, self._arrays, self._domain = edit, match, arrays, domain
         self._held: list[Any] = []  # arrays are known by identity, so they must stay alive
+        self._also: list[ir.Node] = []
         self.made: list[ir.Node] = [] if made is None else made
 
     @property
@@ -73,6 +74,10 @@ class Builder:
     @property
     def match(self) -> Match:
         return self._match
+
+    def also(self, *nodes: ir.Node) -> None:
+        """What is made from now on comes from these nodes, too, which stay where others use them."""
+        self._also.extend(nodes)
 
     def graph(self, graph: ir.Graph, inputs: Iterable[ir.Value]) -> tuple[ir.Value, ...]:
         """The nodes of a whole graph, its inputs being these values; returns its outputs. The graph is taken apart."""
@@ -112,9 +117,8 @@ class Builder:
             while values and values[-1] is None:
                 values.pop()
             attrs = [a if isinstance(a, ir.Attr) else ir_attr(k, a) for k, a in attributes.items() if a is not None]
-            node = self._edit.node(
-                op_type, values, attrs, outputs=outputs, domain=self._domain, name=name, sources=self._match.nodes.values()
-            )
+            sources = (*self._match.nodes.values(), *self._also)
+            node = self._edit.node(op_type, values, attrs, outputs=outputs, domain=self._domain, name=name, sources=sources)
             self.made.append(node)
             return node.outputs[0] if outputs == 1 else tuple(node.outputs)
 
