@@ -57,6 +57,7 @@ __all__ = [
     "convert_attribute",
     "count_nodes",
     "from_proto",
+    "ir_version",
     "next_node",
     "node_id",
     "origin",
@@ -149,6 +150,11 @@ def schema(node: Node, opset: int) -> onnx.defs.OpSchema | None:
         return onnx.defs.get_schema(node.op_type, opset, domain)
     except onnx.defs.SchemaError:
         return None
+
+
+def ir_version(opset: int) -> int:
+    """The oldest version of the file format that a release of ONNX wrote this opset in."""
+    return int(next(row[1] for row in onnx.helper.VERSION_TABLE if row[2] >= opset))
 
 
 def attribute(node: Node, name: str, default: Any = None) -> Any:
