@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optc.compiler import ir
+from optc.compiler.dimensions import NOTED
 
 
 @dataclass(frozen=True)
@@ -297,6 +298,12 @@ class Editor:
             value.type, value.shape = before_type, before_shape
 
         self._did(undo)
+
+    def note_shape(self, value: ir.Value, shape: ir.Shape | None) -> None:
+        """Record the dimensions that were inferred of a graph output, whose shape says what the interface says."""
+        before = value.meta.get(NOTED)
+        value.meta[NOTED] = shape
+        self._did(lambda: value.meta.__setitem__(NOTED, before))
 
     def set_origin(self, node: ir.Node, origin: ir.Origin) -> None:
         before = dict(node.metadata_props)

@@ -1,8 +1,8 @@
 """Steps of versions at which an operator took more types, or attributes and inputs whose absence means what it meant before.
 
 Judged by their texts one by one; that their forms allow it is tested for all of them. Of some the texts differ and
-onnxruntime does not: OneHot counts negative indices from the end in every opset; pools drop a last window that starts in the padding, and where
-one reaches beyond it, what lies there does not count in the average.
+onnxruntime does not: OneHot counts negative indices from the end in every opset; pools drop a last window that starts in the
+padding, and where one reaches beyond it, what lies there does not count in the average.
 """
 
 from __future__ import annotations
