@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optc.compiler import ir
+from optc.compiler.dimensions import NOTED
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,18 @@ class Editor:
         imports[domain] = version
         self._did(lambda: imports.__setitem__(domain, before) if before is not None else imports.pop(domain))
 
+    def set_opset(self, version: int) -> None:
+        """Change which version of the standard operators the model's nodes are of, and its IR version where that is too old."""
+        imports, before, written = self.model.opset_imports, self.opset(), self.model.ir_version
+        imports[""] = version
+        self.model.ir_version = max(written or 0, ir.ir_version(version))
+
+        def undo() -> None:
+            imports[""] = before
+            self.model.ir_version = written
+
+        self._did(undo, program=True)
+
     def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
         """Insert nodes, in order, before a node of a graph."""
         graph = _graph_of(anchor)
@@ -243,6 +256,17 @@ class Editor:
         node.replace_input_with(index, value)
         self._did(lambda: node.replace_input_with(index, before), program=True)
 
+    def set_inputs(self, node: ir.Node, values: Sequence[ir.Value | None]) -> None:
+        """Give a node these inputs, more or fewer than it has."""
+        before = list(node.inputs)
+        _feed(node, values)
+        self._did(lambda: _feed(node, before), program=True)
+
+    def set_op_type(self, node: ir.Node, op_type: str) -> None:
+        before = node.op_type
+        node.op_type = op_type
+        self._did(lambda: setattr(node, "op_type", before), program=True)
+
     def set_output(self, graph: ir.Graph, index: int, value: ir.Value) -> None:
         """Make `value` the graph's output at `index`. The caller keeps the interface: see `replace`."""
         before = graph.outputs[index]
@@ -309,6 +333,12 @@ class Editor:
 
         self._did(undo)
 
+    def note_shape(self, value: ir.Value, shape: ir.Shape | None) -> None:
+        """Record the dimensions that were inferred of a graph output, whose shape says what the interface says."""
+        before = value.meta.get(NOTED)
+        value.meta[NOTED] = shape
+        self._did(lambda: value.meta.__setitem__(NOTED, before))
+
     def set_origin(self, node: ir.Node, origin: ir.Origin) -> None:
         before = dict(node.metadata_props)
         ir.set_origin(node, origin)
@@ -351,6 +381,12 @@ def release(node: ir.Node) -> None:
     for user in (node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)):
         for i in range(len(user.inputs)):
             user.replace_input_with(i, None)
+
+
+def _feed(node: ir.Node, values: Sequence[ir.Value | None]) -> None:
+    node.resize_inputs(len(values))
+    for i, value in enumerate(values):
+        node.replace_input_with(i, value)
 
 
 def _put(node: ir.Node, name: str, attr: Any) -> None:

@@ -1,6 +1,7 @@
 """Passes, one a file, grouped by what they do. This table is all there is to register: name -> where it is."""
 
 PASSES = {
+    "convert-opset": "optc.passes.cleanup.convert_opset:ConvertOpset",
     "infer-shapes": "optc.passes.cleanup.infer_shapes:InferShapes",
     "canonicalize": "optc.passes.cleanup.canonicalize:Canonicalize",
     "fold-constants": "optc.passes.cleanup.fold_constants:FoldConstants",
