@@ -18,8 +18,8 @@ from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
-    "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,drop-neutral,fuse-pad-conv,"
-    "fuse-hard-swish,fuse-gelu,fuse-affine,canonicalize,share-subexpressions,eliminate-dead"
+    "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,drop-neutral,fuse-pad,"
+    "fuse-hard-swish,fuse-gelu,fuse-product-views,fuse-affine,canonicalize,share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 

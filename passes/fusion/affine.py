@@ -24,7 +24,8 @@ class FuseAffine(RewritePass):
 
     The products are Conv, ConvTranspose, Gemm and MatMul. After a product: P(x, w, b)·s + t -> P(x, w·s, b·s + t), also where
     poolings, rectifiers, transposes, concatenations and reshapes stand between that let the scale pass. Before one:
-    P(x·s + t, w, b) -> P(x, w·s, b + w·t), the shift only where nothing is padded. Two in sequence become one.
+    P(x·s + t, w, b) -> P(x, w·s, b + w·t), the shift only where nothing is padded. Two in sequence become one. A Gemm's alpha and
+    beta go into its constants.
 
     `max_growth`: by how many bytes the weights may grow in all (a weight that others use is copied).
     """
@@ -40,6 +41,7 @@ class FuseAffine(RewritePass):
             *matmul_add.RULES,
             *(Rule(f"{op_type.lower()}-after-product", _elementwise(op_type), _after(room)) for op_type in AFFINE),
             *(Rule(f"affine-before-{op_type.lower()}", _product(op_type), _before(room)) for op_type in PRODUCTS),
+            Rule("factors-of-gemm", _product("Gemm"), _factors(room)),
             *(Rule(f"{op_type.lower()}-after-affine", _elementwise(op_type), _merged(room)) for op_type in AFFINE),
         )
 
@@ -136,6 +138,26 @@ def _normalized(x: ir.Value) -> bool:
         inner = operand(maker)
         maker = inner.producer() if inner is not None else None
     return maker is not None and ir.standard(maker, "Mul", "Div") and affine(maker) is None
+
+
+def _factors(room: Room) -> Any:
+    """alpha and beta go into constants."""
+
+    def rewrite(op: Builder, node: ir.Node) -> Any:
+        p, alpha, beta = product(node), ir.attribute(node, "alpha", 1.0), ir.attribute(node, "beta", 1.0)
+        if not isinstance(p, Product) or (alpha == 1 and beta == 1):
+            return None
+        bias, held = (None if p.bias is None else ir.const(p.bias)), ir.const_tensor(p.weight)
+        if held is None or (p.bias is not None and bias is None):
+            return Refuse("its weight or bias is not a constant")
+        refused = room.take(held.nbytes if alpha != 1 else 0, p.weight)
+        if refused is not None:
+            return refused
+        weight = p.weight if alpha == 1 else p.scaled(held.numpy(), np.full(1, alpha), p.out)
+        scaled = None if bias is None else (bias.astype(np.float64) * beta).astype(bias.dtype)
+        return op.Gemm(p.x, weight, scaled, **{**node.attributes, "alpha": None, "beta": None})
+
+    return rewrite
 
 
 def _merged(room: Room) -> Any:

@@ -61,7 +61,8 @@ class Product:
         view = self.view(w).astype(np.float64).sum(axis=3)  # [groups, first, second]
         inputs = self.groups * view.shape[3 - self.out]
         added = np.broadcast_to(shift.astype(np.float64), (inputs,)).reshape(self.groups, -1)
-        return np.einsum("gab,gb->ga" if self.out == 1 else "gab,ga->gb", view, added).reshape(-1)
+        made: ir.Array = np.einsum("gab,gb->ga" if self.out == 1 else "gab,ga->gb", view, added).reshape(-1)
+        return made
 
     def view(self, w: ir.Array) -> ir.Array:
         seen: ir.Array = w.reshape(self.groups, w.shape[0] // self.groups, w.shape[1], prod(w.shape[2:]))
