@@ -30,7 +30,7 @@ class FuseAffine(RewritePass):
     `max_growth`: by how many bytes the weights may grow in all (a weight that others use is copied).
     """
 
-    max_growth: int = 1 << 20
+    max_growth: int = 1 << 24
 
     name = "fuse-affine"
     numerics = Numerics.REASSOCIATED
@@ -95,16 +95,13 @@ def _before(room: Room) -> Any:
             return fitting
         if not node.op_type.startswith("Conv") and _normalized(x):
             return Refuse(f"{ir.node_id(maker)} may be the end of a normalization")
-        refused = alone(p.x, node) or (room.take(held.nbytes, p.weight) if fitting.scale is not None else None)
+        refused = alone(p.x, node)
         if refused is not None:
             return refused
-        w, weight = held.numpy(), p.weight
-        added = None if fitting.shift is None else p.sums(w, fitting.shift) * ir.attribute(node, "alpha", 1.0)
-        if fitting.scale is not None:
-            scaled = p.scaled(w, fitting.scale, 3 - p.out)
-            if not np.isfinite(scaled).all():
-                return Refuse(f"'{p.weight.name}' times the scale is not finite")
-            weight = op.value(scaled, f"{node.name}_scaled") or weight
+        added = None if fitting.shift is None else p.sums(held.numpy(), fitting.shift) * ir.attribute(node, "alpha", 1.0)
+        weight = p.weight if fitting.scale is None else room.scaled(op, p, fitting.scale, 3 - p.out)
+        if isinstance(weight, Refuse):
+            return weight
         op.match.nodes[id(maker)] = maker
         return rebuilt(op, replace(p, x=x, weight=weight), room, None, added)
 
@@ -147,13 +144,12 @@ def _factors(room: Room) -> Any:
         p, alpha, beta = product(node), ir.attribute(node, "alpha", 1.0), ir.attribute(node, "beta", 1.0)
         if not isinstance(p, Product) or (alpha == 1 and beta == 1):
             return None
-        bias, held = (None if p.bias is None else ir.const(p.bias)), ir.const_tensor(p.weight)
-        if held is None or (p.bias is not None and bias is None):
+        bias = None if p.bias is None else ir.const(p.bias)
+        if ir.const_tensor(p.weight) is None or (p.bias is not None and bias is None):
             return Refuse("its weight or bias is not a constant")
-        refused = room.take(held.nbytes if alpha != 1 else 0, p.weight)
-        if refused is not None:
-            return refused
-        weight = p.weight if alpha == 1 else p.scaled(held.numpy(), np.full(1, alpha), p.out)
+        weight = p.weight if alpha == 1 else room.scaled(op, p, np.full(1, alpha), p.out)
+        if isinstance(weight, Refuse):
+            return weight
         scaled = None if bias is None else (bias.astype(np.float64) * beta).astype(bias.dtype)
         return op.Gemm(p.x, weight, scaled, **{**node.attributes, "alpha": None, "beta": None})
 

@@ -15,10 +15,14 @@ FLOATS = frozenset(ir.DataType[name] for name in ("FLOAT16", "BFLOAT16", "FLOAT"
 
 
 class Room:
-    """By how many bytes the weights may still grow: a weight that others use too is copied, never changed."""
+    """By how many bytes the weights may still grow: a weight that others use too is copied, never changed.
+
+    Those who scale one weight alike share the copy.
+    """
 
     def __init__(self, size: int) -> None:
         self.left = size
+        self._copies: dict[tuple[ir.Value, int, bytes], ir.Value] = {}
 
     def take(self, new: int, *old: ir.Value | None) -> Refuse | None:
         """Room for an array of `new` bytes in place of one use of each of these values."""
@@ -26,8 +30,29 @@ class Room:
         if new - freed > self.left:
             names = ", ".join(f"'{v.name}'" for v in old if v is not None)
             return Refuse(f"{names} stays in use: {new - freed} bytes more, {self.left} are left of max-growth")
-        self.left -= max(new - freed, 0)
+        self.left -= new - freed
         return None
+
+    def scaled(self, op: Builder, p: Product, scale: ir.Array, axis: int) -> ir.Value | Refuse:
+        """The weight of `p`, a constant, times a factor for each channel of that axis of its view."""
+        held, key = ir.const_tensor(p.weight), (p.weight, axis, scale.tobytes())
+        if held is None:
+            return Refuse(f"the weight '{p.weight.name}' is not a constant")
+        copy = self._copies.get(key)
+        found = copy is not None and copy.is_initializer() and copy.graph is not None
+        refused = self.take(0 if found else held.nbytes, p.weight)
+        if refused is not None:
+            return refused
+        if copy is not None and found:
+            return copy
+        made = p.scaled(held.numpy(), scale, axis)
+        if not np.isfinite(made).all():
+            return Refuse(f"'{p.weight.name}' times the scale is not finite")
+        value = op.value(made, f"{(p.weight.name or 'weight').removesuffix('_scaled')}_scaled")
+        if value is None:
+            return Refuse(f"'{p.weight.name}' has no elements")
+        self._copies[key] = value
+        return value
 
 
 @dataclass(frozen=True)
@@ -136,18 +161,15 @@ def along(array: ir.Array, rank: int, axis: int, size: int) -> ir.Array | None:
 def rebuilt(op: Builder, p: Product, room: Room, scale: ir.Array | None, shift: ir.Array | None) -> ir.Value | Refuse:
     """The product whose result is that of `p` times `scale` plus `shift`, each float64 [1] or [channels], or None."""
     attributes = dict(p.node.attributes)
-    weight: ir.Value | ir.Array = p.weight
+    weight = p.weight
     bias: ir.Value | ir.Array | None = p.bias
     if scale is not None:
-        held = ir.const_tensor(p.weight)
-        if held is None:
+        if ir.const_tensor(p.weight) is None:
             return _by_alpha(op, p, scale, shift)
-        refused = room.take(held.nbytes, p.weight)
-        if refused is not None:
-            return refused
-        weight = p.scaled(held.numpy(), scale, p.out)
-        if not np.isfinite(weight).all():
-            return Refuse(f"'{p.weight.name}' times the scale is not finite")
+        scaled = room.scaled(op, p, scale, p.out)
+        if isinstance(scaled, Refuse):
+            return scaled
+        weight = scaled
     if shift is not None or (scale is not None and bias is not None):
         found = _bias(p, scale, shift)
         if isinstance(found, Refuse):

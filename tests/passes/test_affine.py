@@ -192,3 +192,15 @@ def test_real_models(name: str, at_most: int) -> None:
     assert ir.count_nodes(edit.model) <= at_most
     found = check(before, edit.model, Numerics.REASSOCIATED, inputs.generate(before))
     assert found.holds, str(found.worst)
+
+
+def test_those_who_scale_one_weight_alike_share_the_copy() -> None:
+    """As where one head, with one normalization, looks at several levels of a pyramid."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Mul", ["a", "half"], ["b"]),
+        helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Conv", ["r", "w"], ["c"]),
+        helper.make_node("Mul", ["c", "half"], ["d"]), helper.make_node("Add", ["b", "d"], ["y"]),
+    ]  # fmt: skip
+    edit = fused(model(nodes, ["N", 1, 2, 2], [weight("w", 2, 1, 1, 1), weight("half")]), 8)
+    assert operators(edit) == ["Conv", "Relu", "Conv", "Add"]
+    assert len(edit.graph.initializers) == 1
