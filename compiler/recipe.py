@@ -19,7 +19,7 @@ from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,unroll-loops,hoist-invariants,simplify-shapes,zero-states,share-subexpressions,"
-    "fuse-pad-conv,fuse-conv-bn,fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,slices-to-split,merge-scalings,"
+    "drop-neutral,fuse-pad,fuse-hard-swish,fuse-gelu,fuse-product-views,slices-to-split,merge-scalings,fuse-affine,"
     "sink-transposes,canonicalize,share-subexpressions,tie-weights,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
