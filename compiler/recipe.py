@@ -19,9 +19,16 @@ from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
-    "fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,canonicalize,share-subexpressions,eliminate-dead"
+    "fuse-conv-add,fuse-matmul-add,fuse-group-norm,fuse-instance-norm,fuse-layer-norm,fuse-rms-norm,"
+    "fuse-hard-swish,fuse-gelu,canonicalize,share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
+
+ONNXRUNTIME_PASSES = "ort-rms-norm,ort-skip-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,eliminate-dead"
+"""What runs behind for the dialect `onnxruntime`: operators of its own (com.microsoft) for its CPU provider."""
+
+DIALECTS = {"standard": "", "onnxruntime": ONNXRUNTIME_PASSES}
+"""Vocabulary of an optimized ONNX model -> the passes that write it."""
 
 _KEYS = ("pass", "target", "fallback", "shapes", "data", "budgets", "seed", "specialize")
 
