@@ -11,10 +11,16 @@ from optc.compiler.pattern import PatternBuilder, Var
 
 DOMAIN = "com.microsoft"
 
-PLAIN = ("Relu", "Sigmoid", "Tanh")
-PARAMETERS = {"LeakyRelu": {"alpha": 0.01}, "HardSigmoid": {"alpha": 0.2, "beta": 0.5}}
+IN_BOTH = ("Relu", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid")
+IN_CONV = (*IN_BOTH, "Clip", "HardSwish")
+IN_GEMM = (*IN_BOTH, "Elu", "Celu", "Softplus", "Softsign")
+PARAMETERS = {
+    "LeakyRelu": {"alpha": 0.01},
+    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+    "Elu": {"alpha": 1.0},
+    "Celu": {"alpha": 1.0},
+}
 """Attributes of the activation and what they are where they are left out."""
-FUSED = (*PLAIN, *PARAMETERS, "Clip")
 
 
 def activated(op: PatternBuilder, op_type: str, x: Any) -> Any:

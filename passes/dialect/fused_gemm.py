@@ -9,21 +9,21 @@ from typing import Any
 from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.dialect.activations import DOMAIN, PARAMETERS, PLAIN, activated, parameters
+from optc.passes.dialect.activations import DOMAIN, IN_GEMM, PARAMETERS, activated, parameters
 
 
 @dataclass(frozen=True)
 class OrtFusedGemm(RewritePass):
     """activation(Gemm(a, b, c)) -> com.microsoft.FusedGemm(a, b, c), for the activations that it has.
 
-    They are Relu, LeakyRelu, Sigmoid, Tanh and HardSigmoid; float32 only.
+    They are Relu, LeakyRelu, Sigmoid, Tanh, HardSigmoid, Elu, Celu, Softplus and Softsign; float32 only.
     """
 
     name = "ort-fused-gemm"
     numerics = Numerics.REASSOCIATED
 
     def rules(self) -> Sequence[Rule]:
-        return tuple(Rule(f"fused-gemm-{a.lower()}", _activation(a), _fused) for a in (*PLAIN, *PARAMETERS))
+        return tuple(Rule(f"fused-gemm-{a.lower()}", _activation(a), _fused) for a in IN_GEMM)
 
 
 def _activation(op_type: str) -> Any:

@@ -34,6 +34,9 @@ def _simplified(op: Builder, last: ir.Node, mean: ir.Node, x: ir.Value, epsilon:
         return Refuse(f"opset {op.opset} has RMSNormalization: fuse-rms-norm takes it")
     if x.dtype != ir.DataType.FLOAT:
         return Refuse(f"only float32, '{x.name}' is {x.dtype}")
+    producer = x.producer()
+    if producer is not None and ir.standard(producer, "Sub"):
+        return Refuse(f"'{x.name}' is a difference: onnxruntime makes a LayerNormalization of it")
     return normalized(op, SIMPLIFIED, last, mean, x, epsilon)
 
 

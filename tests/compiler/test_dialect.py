@@ -11,9 +11,11 @@ import onnxruntime as ort
 import pytest
 from typer.testing import CliRunner
 
-from optc.compiler import api
+from optc.compiler import api, inputs, load
+from optc.compiler.check import check
 from optc.compiler.cli import app
 from optc.compiler.diagnostics import UserError
+from optc.compiler.numerics import Numerics
 from optc.passes.dialect import fused_conv
 
 FEEDS = {"lcnet": (2, 3, 224, 224), "fashion_cnn": (3, 1, 28, 28), "ppocr_cls": (2, 3, 48, 192)}
@@ -48,6 +50,17 @@ def test_it_runs_and_is_no_larger_than_what_onnxruntime_makes(name: str, request
             np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
     session(source, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, theirs)
     assert result.nodes_after <= operators(theirs).total()
+
+
+@pytest.mark.parametrize("name", ["fashion_cnn", "lcnet"])
+def test_it_is_read_back_and_becomes_standard_again(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    source, output = request.getfixturevalue(name), tmp_path / "o.onnx"
+    api.optimize(source, output, dialect="onnxruntime")
+    again, report = api.optimized(output, "inline-functions")
+    assert not report.refusals
+    assert not [n for n in again.graph if n.domain == "com.microsoft"]
+    before = load.load(source)
+    assert check(before, again, Numerics.REASSOCIATED, inputs.generate(before)).holds
 
 
 def test_the_standard_dialect_has_standard_operators_alone(fashion_cnn: Path, tmp_path: Path) -> None:
