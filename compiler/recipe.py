@@ -19,12 +19,16 @@ from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
-    "fuse-conv-add,fuse-matmul-add,fuse-group-norm,fuse-instance-norm,fuse-layer-norm,fuse-rms-norm,"
-    "fuse-hard-swish,fuse-gelu,canonicalize,share-subexpressions,eliminate-dead"
+    "fuse-conv-add,fuse-matmul-add,fuse-mean,fuse-group-norm,fuse-instance-norm,fuse-layer-norm,fuse-rms-norm,"
+    "fuse-reductions,fuse-softmax,fuse-clip,fuse-leaky-relu,fuse-hard-swish,fuse-gelu,fuse-mish,fuse-sigmoid,"
+    "canonicalize,share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 
-ONNXRUNTIME_PASSES = "ort-rms-norm,ort-skip-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,eliminate-dead"
+ONNXRUNTIME_PASSES = (
+    "ort-rms-norm,ort-group-norm,ort-skip-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
+    "share-subexpressions,eliminate-dead"
+)
 """What runs behind for the dialect `onnxruntime`: operators of its own (com.microsoft) for its CPU provider."""
 
 DIALECTS = {"standard": "", "onnxruntime": ONNXRUNTIME_PASSES}

@@ -18,9 +18,9 @@ _BLOCKED = frozenset({"Conv", "FusedConv", "MaxPool", "AveragePool"})
 
 @dataclass(frozen=True)
 class OrtFusedConv(RewritePass):
-    """activation(Conv(x, w, b)) -> com.microsoft.FusedConv(x, w, b), for Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish.
+    """activation(Conv(x, w, b)) -> com.microsoft.FusedConv(x, w, b), for the activations that it has.
 
-    With `sums` also Conv(x, w, b) + z -> FusedConv(x, w, b, z), activated or not, where z is of the same shape and comes from a
+    They are Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid and HardSwish. With `sums` also Conv(x, w, b) + z -> FusedConv(x, w, b, z), activated or not, where z is of the same shape and comes from a
     convolution or a pool. float32 only.
     """
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import version_converter
 
-from optc.compiler import inputs, ir, printer
+from benchmarks import zoo
+from optc.compiler import api, inputs, ir, printer
 from optc.compiler.check import check
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pipeline
@@ -123,3 +128,17 @@ def test_an_epsilon_is_one_number_that_is_not_negative(epsilon: str) -> None:
     model = printer.parse(text.replace("float[2] eps", "float[2,1] eps"))
     run(Pipeline.parse("fuse-layer-norm"), model, Options(check="off"))
     assert "LayerNormalization" not in {n.op_type for n in model.graph}
+
+
+def test_a_real_recogniser_of_text(tmp_path: Path) -> None:
+    """PP-OCR writes five layer normalizations of nine operators each, and thirteen Gelus."""
+    converted = version_converter.convert_version(onnx.load(zoo.fetch("ppocr_rec")), 20)
+    onnx.save(converted, tmp_path / "rec.onnx")
+    standard = api.optimize(tmp_path / "rec.onnx", tmp_path / "o.onnx")
+    made = Counter(n.op_type for n in onnx.load(tmp_path / "o.onnx").graph.node)
+    assert made["LayerNormalization"] == 5
+    assert not {"Erf", "Sqrt", "Pow"} & set(made)
+    fused = api.optimize(tmp_path / "rec.onnx", tmp_path / "f.onnx", dialect="onnxruntime")
+    assert not standard.report.broken + fused.report.broken
+    assert Counter(n.op_type for n in onnx.load(tmp_path / "f.onnx").graph.node)["SkipLayerNormalization"] == 4
+    assert fused.nodes_after < standard.nodes_after < standard.nodes_before
