@@ -20,8 +20,8 @@ _BLOCKED = frozenset({"Conv", "FusedConv", "MaxPool", "AveragePool"})
 class OrtFusedConv(RewritePass):
     """activation(Conv(x, w, b)) -> com.microsoft.FusedConv(x, w, b), for the activations that it has.
 
-    They are Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid and HardSwish. With `sums` also Conv(x, w, b) + z -> FusedConv(x, w, b, z), activated or not, where z is of the same shape and comes from a
-    convolution or a pool. float32 only.
+    They are Relu, Clip, LeakyRelu, Sigmoid, Tanh, HardSigmoid and HardSwish. With `sums` also Conv(x, w, b) + z becomes
+    FusedConv(x, w, b, z), activated or not, where z is of the same shape and comes from a convolution or a pool. float32 only.
     """
 
     sums: bool = True

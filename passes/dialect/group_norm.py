@@ -1,4 +1,4 @@
-"""Group normalization by onnxruntime's kernels: its CPU provider has none for GroupNormalization, and takes the definition apart."""
+"""Group normalization by kernels that onnxruntime's CPU provider has: there is none for GroupNormalization itself."""
 
 from __future__ import annotations
 

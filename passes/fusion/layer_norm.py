@@ -10,18 +10,20 @@ from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
 from optc.passes.fusion.affine import bias_rule, cast_rule, weight_rule
-from optc.passes.fusion.moments import FLOATS, inverse_root, mean, ones, root, statistics, trailing, variance
+from optc.passes.fusion.keras_layer_norm import KERAS
+from optc.passes.fusion.layer_norm_over import TRANSPOSED, inverse, moved_last
+from optc.passes.fusion.moments import FLOATS, extents_of, inverse_root, mean, ones, root, statistics, variance
 
 OPSET = 17
 
 
 @dataclass(frozen=True)
 class FuseLayerNorm(RewritePass):
-    """(x - E[x]) / √(E[(x - E[x])²] + ε) · γ + β over the last axes, in every order -> LayerNormalization(x, γ, β).
+    """(x - E[x]) / √(E[(x - E[x])²] + ε) · γ + β, in every order -> LayerNormalization(x, γ, β), over other axes transposed.
 
     The roots, squares and means may be spelled in any way, γ may stand before, inside or behind the division, γ and β may be
     missing; in half precision the casts around it go too. What is multiplied or added afterwards becomes γ and β only where it
-    is one value for each normalized element. Needs opset 17 and known extents of the axes.
+    is one value for each normalized element. So does Keras' way, as a batch normalization. Needs opset 17 and known extents.
     """
 
     name = "fuse-layer-norm"
@@ -76,9 +78,12 @@ def _to_layer_norm(op: Builder, last: ir.Node, mean: ir.Node, variance: ir.Node,
     axes = statistics(last, x, epsilon, mean, variance)
     if isinstance(axes, Refuse):
         return axes
-    extents = trailing(axes, x)
+    order, extents = moved_last(axes, len(x.shape or ())), extents_of(axes, x)
     if isinstance(extents, Refuse):
         return extents
+    turned = order != sorted(order)
+    if turned and len(axes) > 1:
+        return Refuse(f"it normalizes over the axes {list(axes)}, neither one nor the last ones")
     bound, raised = op.match.values, op.match.named.get("raised")
     if raised is not None:
         to = ir.DataType(ir.attribute(raised, "to"))
@@ -86,7 +91,9 @@ def _to_layer_norm(op: Builder, last: ir.Node, mean: ir.Node, variance: ir.Node,
             return Refuse(f"its variance is computed in {to}")
         x = op.Cast(x, to=int(to))
         x.dtype = to
-    y = op.LayerNormalization(x, ones(x, extents), axis=-len(axes), epsilon=float(epsilon.item()))
+    inner = op.Transpose(x, perm=order) if turned else x
+    y = op.LayerNormalization(inner, ones(x, extents), axis=-len(axes), epsilon=float(epsilon.item()))
+    y = op.Transpose(y, perm=inverse(order)) if turned else y
     if bound.get("weight") is not None:
         y = op.Mul(y, bound["weight"])
     return y if bound.get("bias") is None else op.Add(y, bound["bias"])
@@ -98,6 +105,8 @@ RULES = (
     Rule("layer-norm-weight-inside", _weight_inside, _to_layer_norm),
     Rule("layer-norm-folded", _folded, _to_layer_norm),
     Rule("layer-norm-distributed", _distributed, _to_layer_norm),
+    KERAS,
+    *TRANSPOSED,
     weight_rule("LayerNormalization", "layer-norm"),
     bias_rule("LayerNormalization", "layer-norm"),
     cast_rule("LayerNormalization", "layer-norm"),

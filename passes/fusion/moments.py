@@ -76,10 +76,17 @@ def trailing(axes: Sequence[int], x: ir.Value) -> tuple[int, ...] | Refuse:
     shape = dims(x)
     if shape is None or tuple(axes) != tuple(range(len(shape) - len(axes), len(shape))):
         return Refuse(f"it normalizes over the axes {list(axes)}, not over the last ones")
-    extents = shape[len(shape) - len(axes) :]
-    if not all(isinstance(d, int) for d in extents):
+    return extents_of(axes, x)
+
+
+def extents_of(axes: Sequence[int], x: ir.Value) -> tuple[int, ...] | Refuse:
+    """The extents of the axes, where they are numbers."""
+    shape = dims(x)
+    found = [shape[a] for a in axes] if shape is not None else []
+    extents = tuple(d for d in found if isinstance(d, int))
+    if shape is None or len(extents) != len(axes):
         return Refuse(f"how many elements of '{x.name}' it normalizes together is not known")
-    return tuple(int(d) for d in extents if isinstance(d, int))
+    return extents
 
 
 def spread(c: ir.Array, extents: Sequence[int], rank: int | None) -> ir.Array | None:

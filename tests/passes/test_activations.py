@@ -1,4 +1,4 @@
-"""Activations that became one operator give the same of every number: infinities, NaN, zeros of both signs, tiny and huge ones."""
+"""Activations that became one operator give the same of every number: infinities, NaN, both zeros, tiny and huge ones."""
 
 from __future__ import annotations
 
