@@ -9,7 +9,7 @@ from typing import Any
 from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, Refuse, RewritePass, Rule
-from optc.passes.fusion.affine import weight_rule
+from optc.passes.fusion.norm_weights import weight_rule
 from optc.passes.fusion.rms_norm import OPSET, divided, multiplied, normalized, weight_inside
 
 SIMPLIFIED = "SimplifiedLayerNormalization"

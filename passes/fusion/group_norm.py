@@ -12,9 +12,9 @@ from optc.compiler import ir, shape_rules
 from optc.compiler.contents import dims
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.affine import bias_rule, weight_rule
 from optc.passes.fusion.instance_norm import standardized
 from optc.passes.fusion.moments import ones, statistics
+from optc.passes.fusion.norm_weights import bias_rule, weight_rule
 
 OPSET = 21
 

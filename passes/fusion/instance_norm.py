@@ -10,8 +10,8 @@ from optc.compiler import ir
 from optc.compiler.contents import dims
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.affine import bias_rule, weight_rule
 from optc.passes.fusion.moments import inverse_root, mean, ones, root, statistics, variance
+from optc.passes.fusion.norm_weights import bias_rule, weight_rule
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.affine import bias_rule, cast_rule, weight_rule
 from optc.passes.fusion.keras_layer_norm import KERAS
 from optc.passes.fusion.layer_norm_over import TRANSPOSED, inverse, moved_last
 from optc.passes.fusion.moments import FLOATS, extents_of, inverse_root, mean, ones, root, statistics, variance
+from optc.passes.fusion.norm_weights import bias_rule, cast_rule, weight_rule
 
 OPSET = 17
 

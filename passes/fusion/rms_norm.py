@@ -9,8 +9,8 @@ from typing import Any
 from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.affine import cast_rule, weight_rule
 from optc.passes.fusion.moments import inverse_root, mean, ones, root, square, statistics, trailing
+from optc.passes.fusion.norm_weights import cast_rule, weight_rule
 
 OPSET = 23
 
