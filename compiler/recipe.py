@@ -26,7 +26,7 @@ DEFAULT_PASSES = (
 """What runs when nobody says otherwise: nothing lossy."""
 
 ONNXRUNTIME_PASSES = (
-    "ort-rms-norm,ort-group-norm,ort-skip-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
+    "ort-embed-norm,ort-rms-norm,ort-group-norm,ort-skip-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
     "share-subexpressions,eliminate-dead"
 )
 """What runs behind for the dialect `onnxruntime`: operators of its own (com.microsoft) for its CPU provider."""

@@ -25,6 +25,7 @@ PASSES = {
     "fuse-leaky-relu": "optc.passes.fusion.leaky_relu:FuseLeakyRelu",
     "fuse-mish": "optc.passes.fusion.mish:FuseMish",
     "fuse-sigmoid": "optc.passes.fusion.sigmoid:FuseSigmoid",
+    "ort-embed-norm": "optc.passes.dialect.embed_norm:OrtEmbedNorm",
     "ort-fused-conv": "optc.passes.dialect.fused_conv:OrtFusedConv",
     "ort-fused-gemm": "optc.passes.dialect.fused_gemm:OrtFusedGemm",
     "ort-fused-matmul": "optc.passes.dialect.fused_matmul:OrtFusedMatMul",

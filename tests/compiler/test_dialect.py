@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import zoo
 from optc.compiler import api, inputs, load
 from optc.compiler.check import check
 from optc.compiler.cli import app
@@ -50,6 +51,23 @@ def test_it_runs_and_is_no_larger_than_what_onnxruntime_makes(name: str, request
             np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
     session(source, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, theirs)
     assert result.nodes_after <= operators(theirs).total()
+
+
+def test_a_real_encoder_of_sentences(tmp_path: Path) -> None:
+    source, output, theirs = zoo.fetch("minilm_l6"), tmp_path / "o.onnx", tmp_path / "extended.onnx"
+    result = api.optimize(source, output, dialect="onnxruntime")
+    assert not result.report.broken
+    made = operators(output)
+    assert made["com.microsoft.EmbedLayerNormalization"] == 1
+    assert made["com.microsoft.SkipLayerNormalization"] == 12
+    assert made["com.microsoft.BiasGelu"] == 6
+    ids = np.random.default_rng(0).integers(0, 1000, (2, 7))
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    (expected,) = session(source, ort.GraphOptimizationLevel.ORT_DISABLE_ALL).run(None, feeds)
+    for level in (ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_ALL):
+        np.testing.assert_allclose(session(output, level).run(None, feeds)[0], expected, rtol=1e-3, atol=1e-5)
+    session(source, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED, theirs)
+    assert result.nodes_after < operators(theirs).total()
 
 
 @pytest.mark.parametrize("name", ["fashion_cnn", "lcnet"])
