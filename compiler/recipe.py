@@ -21,7 +21,7 @@ DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
     "fuse-conv-add,fuse-matmul-add,fuse-mean,fuse-group-norm,fuse-instance-norm,fuse-layer-norm,fuse-rms-norm,"
     "fuse-reductions,fuse-softmax,fuse-clip,fuse-leaky-relu,fuse-hard-swish,fuse-gelu,fuse-mish,fuse-sigmoid,"
-    "canonicalize,share-subexpressions,eliminate-dead"
+    "fuse-space-to-depth,canonicalize,share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 

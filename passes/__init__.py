@@ -25,6 +25,7 @@ PASSES = {
     "fuse-leaky-relu": "optc.passes.fusion.leaky_relu:FuseLeakyRelu",
     "fuse-mish": "optc.passes.fusion.mish:FuseMish",
     "fuse-sigmoid": "optc.passes.fusion.sigmoid:FuseSigmoid",
+    "fuse-space-to-depth": "optc.passes.fusion.space_to_depth:FuseSpaceToDepth",
     "ort-embed-norm": "optc.passes.dialect.embed_norm:OrtEmbedNorm",
     "ort-fused-conv": "optc.passes.dialect.fused_conv:OrtFusedConv",
     "ort-fused-gemm": "optc.passes.dialect.fused_gemm:OrtFusedGemm",

@@ -19,7 +19,8 @@ class OrtSkipNorm(RewritePass):
     """LayerNormalization(x + b + skip, γ, β) -> com.microsoft.SkipLayerNormalization(x, skip, γ, β, b), b a bias or missing.
 
     RMSNormalization and SimplifiedLayerNormalization become SkipSimplifiedLayerNormalization. Where the sum is used elsewhere it
-    is the fourth output. x and skip are of one shape, of two or three dimensions; float32, over the last axis.
+    is the fourth output. x and skip are of one shape of two or three dimensions, or skip is the same for each of the batch; float32,
+    over the last axis.
     """
 
     name = "ort-skip-norm"
@@ -53,7 +54,7 @@ def _pattern(norm: str, biased: bool, both: bool) -> Any:
 def _rewrite(both: bool) -> Any:
     def rewrite(op: Builder, norm: ir.Node, x: ir.Value, skip: ir.Value, gamma: ir.Value, beta: ir.Value | None) -> Any:
         shape, width = dims(x), dims(gamma)
-        if shape is None or len(shape) not in (2, 3) or shape != dims(skip):
+        if shape is None or len(shape) not in (2, 3) or dims(skip) not in _fitting(shape):
             return Refuse("what it adds is not of one shape, of two or three dimensions")
         if ir.attribute(norm, "axis", -1) not in (-1, len(shape) - 1) or width is None or width != shape[-1:]:
             return Refuse("it does not normalize over the last axis alone")
@@ -74,6 +75,11 @@ def _rewrite(both: bool) -> Any:
         return y, total
 
     return rewrite
+
+
+def _fitting(shape: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    """The shapes that may be added to one: itself and, to three dimensions, the same for each of the first."""
+    return (shape, (1, *shape[1:]), shape[1:]) if len(shape) == 3 else (shape,)
 
 
 RULES = tuple(
