@@ -19,8 +19,8 @@ class OrtSkipNorm(RewritePass):
     """LayerNormalization(x + b + skip, γ, β) -> com.microsoft.SkipLayerNormalization(x, skip, γ, β, b), b a bias or missing.
 
     RMSNormalization and SimplifiedLayerNormalization become SkipSimplifiedLayerNormalization. Where the sum is used elsewhere it
-    is the fourth output. x and skip are of one shape of two or three dimensions, or skip is the same for each of the batch; float32,
-    over the last axis.
+    is the fourth output. x and skip are of one shape of two or three dimensions, or skip is the same for all of the
+    batch. float32, over the last axis.
     """
 
     name = "ort-skip-norm"
