@@ -12,7 +12,7 @@ from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, Rewrit
 from optc.passes.fusion.keras_layer_norm import KERAS
 from optc.passes.fusion.layer_norm_over import TRANSPOSED, inverse, moved_last
 from optc.passes.fusion.moments import FLOATS, extents_of, inverse_root, mean, ones, root, statistics, variance
-from optc.passes.fusion.norm_weights import bias_rule, cast_rule, weight_rule
+from optc.passes.fusion.norm_weights import bias_rule, cast_rule, shared_rule, weight_rule
 
 OPSET = 17
 
@@ -108,6 +108,7 @@ RULES = (
     KERAS,
     *TRANSPOSED,
     weight_rule("LayerNormalization", "layer-norm"),
+    shared_rule("LayerNormalization", "layer-norm"),
     bias_rule("LayerNormalization", "layer-norm"),
     cast_rule("LayerNormalization", "layer-norm"),
 )

@@ -32,6 +32,36 @@ def weight_rule(op_type: str, name: str, *, channels: bool = False) -> Rule:
     return Rule(f"{name}-weight", pattern, rewrite)
 
 
+def shared_rule(op_type: str, name: str) -> Rule:
+    """Norm(x, 1) multiplied by several weights and used by nothing else becomes one normalization for each: fewer operators."""
+
+    def pattern(op: PatternBuilder, n: Any, c: Const) -> Any:
+        return op.Mul(n, c)
+
+    def rewrite(op: Builder, n: ir.Value, c: Const) -> Any:
+        norm = n.producer()
+        if norm is None or not ir.standard(norm, op_type) or n.is_graph_output() or len(n.consumers()) < 2:
+            return None
+        gamma, x = ir.const(norm.inputs[1]), norm.inputs[0]
+        if gamma is None or x is None or not np.all(gamma == 1) or (len(norm.inputs) > 2 and norm.inputs[2] is not None):
+            return None
+        rank = None if x.shape is None else len(x.shape)
+        for user in n.consumers():
+            others = [ir.const(v) for v in user.inputs if v is not n]
+            if (
+                not ir.standard(user, "Mul")
+                or len(others) != 1
+                or others[0] is None
+                or spread(others[0], gamma.shape, rank) is None
+            ):
+                return Refuse(f"'{n.name}' is also used by {ir.node_id(user)}")
+        made = getattr(op, op_type)(x, spread(c, gamma.shape, rank), **norm.attributes)
+        ir.set_origin(made.producer(), ir.Origin.union((ir.origin(made.producer()), ir.origin(norm))))
+        return made
+
+    return Rule(f"{name}-shared", pattern, rewrite)
+
+
 def bias_rule(op_type: str, name: str, *, channels: bool = False) -> Rule:
     """Add(Norm(x, γ, β), c) -> Norm(x, γ, β + c), likewise."""
 

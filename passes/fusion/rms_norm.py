@@ -10,7 +10,7 @@ from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
 from optc.passes.fusion.moments import inverse_root, mean, ones, root, square, statistics, trailing
-from optc.passes.fusion.norm_weights import cast_rule, weight_rule
+from optc.passes.fusion.norm_weights import cast_rule, shared_rule, weight_rule
 
 OPSET = 23
 
@@ -71,5 +71,6 @@ RULES = (
     Rule("rms-norm-multiplied", multiplied, _to_rms_norm),
     Rule("rms-norm-weight-inside", weight_inside, _to_rms_norm),
     weight_rule("RMSNormalization", "rms-norm"),
+    shared_rule("RMSNormalization", "rms-norm"),
     cast_rule("RMSNormalization", "rms-norm"),
 )
