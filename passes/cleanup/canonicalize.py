@@ -91,10 +91,10 @@ def _one_reshape(op: Builder, last: ir.Node, x: ir.Value, shape: Const) -> Any:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule("sum-of-two", lambda op, a, b: op.Sum(a, b), lambda op, a, b: op.Add(a, b)),
     Rule("constant-to-initializer", _constant, _to_initializer),
     *NOOPS,
     *(_swap(op_type) for op_type in sorted(COMMUTATIVE - {"Sum", "Mean"})),
-    Rule("sum-of-two", lambda op, a, b: op.Sum(a, b), lambda op, a, b: op.Add(a, b)),
     Rule("transpose-of-transpose", _transposes, _one_transpose),
     Rule("reshape-of-reshape", _reshapes, _one_reshape),
 )
