@@ -36,7 +36,7 @@ from optc.compiler.measure.gate import streams
 from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes, parse_specialize
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS, Recipe, parse_shapes, parse_specialize
 from optc.compiler.reference import Reference
 from optc.compiler.target import Target
 from optc.compiler.values import Report
@@ -167,19 +167,23 @@ def optimize(
     output: str | Path,
     *,
     passes: str | None = None,
+    dialect: str = "standard",
     shapes: Shapes | None = None,
     data: str | Path | None = None,
     options: runner.Options | None = None,
 ) -> OptResult:
-    """Optimize an ONNX file into an ONNX file of plain standard operators."""
+    """Optimize an ONNX file into an ONNX file of plain standard operators, or (`dialect="onnxruntime"`) with those of its own."""
     output = Path(output)
+    if dialect not in DIALECTS:
+        raise UserError(f"no dialect '{dialect}'", place="dialect", hint=f"there are: {', '.join(DIALECTS)}")
     if output.is_dir():
         raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
     written = [f for f in (output, save.data_file(output)) if f.exists()]
     if written and any(f.samefile(g) for f in written for g in sources.files(Path(model))):
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
+    text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
     with collector.paused():
-        source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
+        source, report, before = _run(Path(model), text, shapes, data, options)
         ops.expand(source)
         after = sum(f.stat().st_size for f in save.save(source, output))
     return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), after, report)
