@@ -1,0 +1,54 @@
+"""The operands of an attention operator, built from what was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from optc.compiler import ir
+from optc.compiler.rewrite import Builder
+from optc.compiler.shape_rules import broadcast_dims
+from optc.passes.attention import masks
+from optc.passes.attention.found import Attention
+from optc.passes.attention.heads import Flat, Heads
+from optc.passes.attention.masks import Place
+from optc.passes.attention.walk import operand, sizes
+
+
+def split(op: Builder, side: Heads) -> Any:
+    """[B, N, S, H]."""
+    return side.value if side.perm == (0, 1, 2, 3) else op.Transpose(side.value, perm=list(side.perm))
+
+
+def flat(op: Builder, side: Flat, parts: dict[Any, Any]) -> Any:
+    """[B, S, N*H]; `parts` holds what was split already."""
+    key = (id(side.value), side.parts, side.shape)
+    if key not in parts:
+        whole = side.value if side.shape is None else op.Reshape(side.value, np.array(side.shape))
+        if side.parts == 1:
+            parts[key] = (whole,)
+        else:
+            width = side.shape[2] if side.shape is not None else sizes(side.value)[2]
+            parts[key] = op.Split(whole, np.full(side.parts, width // side.parts), outputs=side.parts, axis=2)
+    found = parts[key][side.part]
+    if side.rotary is None:
+        return found
+    caches = (operand(side.rotary, i) for i in (1, 2, 3))
+    return op.RotaryEmbedding(found, *caches, **{**side.rotary.attributes, "num_heads": side.heads})
+
+
+def mask(
+    op: Builder, a: Attention, queries: Place, keys: Place, known: dict[Any, ir.Value], made: dict[Any, ir.Value]
+) -> ir.Value | None:
+    """What is added to the scores, with all their rows and columns. `known` holds masks that were built before, `made` gets
+    what is built now."""
+    if not a.masks:
+        return None
+    own = broadcast_dims([sizes(m.value) for m in a.masks])
+    key = (tuple((id(m.value), m.fill, m.keep) for m in a.masks), a.shape[2:])
+    if key not in known:
+        dtype = a.q.value.dtype
+        total = masks.combined(op, a.masks, dtype if dtype is not None else ir.DataType.FLOAT)
+        made[key] = masks.spread(op, total, own, a.shape, queries, keys)
+    return known.get(key) or made[key]
