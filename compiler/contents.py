@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,27 @@ def dims(value: ir.Value | None) -> tuple[symbolic.Dim, ...] | None:
     """The dimensions of a value; None: the rank is unknown.
 
     A dimension without a name counts as a name of its own, and so does a named one of a graph output: there the name is what
-    an exporter called it, and nothing makes sure that it means the same as in an input.
+    an exporter called it, and nothing makes sure that it means the same as in an input. What the operator's rule says counts.
     """
     if value is None or value.shape is None:
         return None
     own = value.is_graph_output() and not value.is_graph_input()
-    return tuple(
+    found = tuple(
         d if isinstance(d, int) else symbolic.name(f"{value.name}_d{i}") if own or d.value is None else symbolic.parse(d.value)
         for i, d in enumerate(value.shape)
     )
+    rule = _by_rule(value, len(found)) if own else None
+    return found if rule is None else tuple(d if r is None else r for d, r in zip(found, rule, strict=True))
+
+
+def _by_rule(value: ir.Value, rank: int) -> Sequence[symbolic.Dim | None] | None:
+    """The dimensions that follow from the inputs of the node that computes a value."""
+    from optc.compiler import shape_rules  # it builds on this module
+
+    node, at = value.producer(), value.index() or 0
+    rules = shape_rules.outputs(Contents(), node) if node is not None else ()
+    found = rules[at] if at < len(rules) else None
+    return found if found is not None and len(found) == rank else None
 
 
 def known_array(array: Array | None) -> Array | None:

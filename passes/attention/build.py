@@ -49,6 +49,6 @@ def mask(
     key = (tuple((id(m.value), m.fill, m.keep) for m in a.masks), a.shape[2:])
     if key not in known:
         dtype = a.q.value.dtype
-        total = masks.combined(op, a.masks, dtype if dtype is not None else ir.DataType.FLOAT)
+        total: Any = masks.combined(op, a.masks, dtype if dtype is not None else ir.DataType.FLOAT)
         made[key] = masks.spread(op, total, own, a.shape, queries, keys)
     return known.get(key) or made[key]

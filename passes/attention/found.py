@@ -110,6 +110,7 @@ def find(softmax: ir.Node, opset: int) -> Attention:
     past = _past(k, v, nodes)
     found = Attention(q, k, v, known.scale, known.softcap, False, known.masks, past, result, reshape, known.precision, nodes)
     _fits(found)
+    found = replace(found, nodes=(*nodes, *_between((left, right, values), found)))
     causal = [m for m in known.masks if masks.is_causal(m, *found.shape[2:])] if found.past is None else []
     rest = tuple(m for m in known.masks if m not in causal)
     masks.check(rest, guarded, found.shape)
@@ -175,6 +176,21 @@ def _of_three(
             q = replace(q, factor=q.factor * factor, flat=q.flat and replace(q.flat, factor=q.flat.factor * factor))
             return q, heads.find(k4, swapped=turned is None), heads.find(v4, scalars=False), back.outputs[0], [back]
     raise MisfitError("the heads of its three operands are not merged with the batch alike", 3)
+
+
+def _between(operands: Sequence[ir.Value], found: Attention) -> list[ir.Node]:
+    """The nodes from queries, keys and values to the operands of the products."""
+    seen: dict[ir.Node, None] = {}
+    ends = {side.value for side in found.flats or found.sides} | {p.old for p in found.past or ()}
+    work = [v for v in operands if v not in ends]
+    while work and len(seen) < _LOOK:
+        node = work.pop().producer()
+        if node is not None and node not in seen and ir.const_tensor(node.outputs[0]) is None:
+            seen[node] = None
+            work += [
+                v for v in node.inputs[: None if ir.standard(node, "Concat", "Mul") else 1] if v is not None and v not in ends
+            ]
+    return list(seen)
 
 
 def _merged(result: ir.Value) -> tuple[ir.Node, ...]:

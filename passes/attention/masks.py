@@ -41,9 +41,8 @@ def check(masks: Sequence[Mask], guarded: bool, shape: tuple[Any, ...]) -> None:
         own = sizes(mask.value)
         if mask.rank == 3 and len(own) == 3 and own[0] != 1 and shape[1] != 1:
             raise MisfitError(f"the mask '{mask.value.name}' {text(own)} has batch and heads in one axis", 4)
-        if any(
-            isinstance(a, int) and isinstance(b, int) and a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)
-        ):
+        pairs = zip(own[::-1], shape[::-1], strict=False)
+        if len(own) > len(shape) or any(a not in (1, b) and (isinstance(a, int) or isinstance(b, int)) for a, b in pairs):
             raise MisfitError(f"the mask '{mask.value.name}' {text(own)} does not broadcast to {text(shape)}", 4)
         if not guarded and _may_hide_all(mask):
             raise MisfitError(

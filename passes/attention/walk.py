@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from optc.compiler import ir, shape_rules
+from optc.compiler import ir
 from optc.compiler.contents import dims
 
 
@@ -88,10 +88,6 @@ def known_rank(value: ir.Value | None) -> int | None:
 def sizes(value: ir.Value | None, rank: int | None = None, depth: int = 2) -> tuple[Any, ...]:
     """The dimensions of a value. Raises MisfitError where they are unknown or not so many."""
     found = dims(value)
-    node = value.producer() if value is not None and value.is_graph_output() else None
-    if node is not None and node.outputs[0] is value:  # not by the names that an exporter gave the dimensions of an output
-        known = shape_rules.result(node)
-        found = known if known is not None and None not in known else found
     if value is None or found is None:
         raise MisfitError(f"the rank of '{value.name if value is not None else ''}' is unknown", depth)
     if rank is not None and len(found) != rank:

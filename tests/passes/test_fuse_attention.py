@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from optc.compiler import ir
@@ -108,7 +107,7 @@ def test_queries_keys_and_values_in_one_product(pick: str, first: str) -> None:
     assert_same(proto, edit.model, [{"x": floats(2, 5, D)}])
 
 
-def simple(w: Writer, mask: Any, s: Any = "S", guard: bool = False) -> onnx.ModelProto:
+def simple(w: Writer, mask: Any, s: Any = "S", guard: bool = False) -> Any:
     """Attention over inputs that are split already; `mask` makes masked scores of scores."""
     q, k, v = (w.fed(name, ["B", N, s, H]) for name in "qkv")
     weights = w.Softmax(mask(w.Div(w.MatMul(q, w.Transpose(k, perm=[0, 1, 3, 2])), np.float32(2))), axis=-1)
@@ -228,7 +227,7 @@ def repeated(w: Writer, k: str, times: int, kind: str) -> str:
     return w.Reshape(wide, shape)  # type: ignore[no-any-return]
 
 
-def decoder(groups: int, kind: str = "Expand", seen: bool = True) -> onnx.ModelProto:
+def decoder(groups: int, kind: str = "Expand", seen: bool = True) -> Any:
     """A layer of a decoder: grouped queries, a cache that goes in and out, causal by a mask that is fed."""
     w = Writer()
     x = w.fed("x", ["B", "S", D])
