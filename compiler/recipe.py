@@ -19,7 +19,7 @@ from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
-    "fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,canonicalize,share-subexpressions,eliminate-dead"
+    "fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,fuse-rotary,fuse-attention,canonicalize,share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 

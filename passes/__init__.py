@@ -14,6 +14,7 @@ PASSES = {
     "fuse-matmul-add": "optc.passes.fusion.matmul_add:FuseMatMulAdd",
     "fuse-hard-swish": "optc.passes.fusion.hard_swish:FuseHardSwish",
     "fuse-gelu": "optc.passes.fusion.gelu:FuseGelu",
+    "fuse-rotary": "optc.passes.fusion.rotary:FuseRotary",
     "fuse-attention": "optc.passes.fusion.attention:FuseAttention",
     "inline-functions": "optc.passes.lowering.inline_functions:InlineFunctions",
     "quantize-weights": "optc.passes.precision.quantize_weights:QuantizeWeights",
