@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir
+from optc.compiler.contents import dims
 from optc.compiler.contrib.common import (
     fixed,
     integers,
@@ -30,6 +31,11 @@ from optc.compiler.rewrite import Builder
 
 _SPREAD = frozenset({"Expand", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Slice", "Gather", "Concat", "Identity", "Cast"})
 _FINITE = frozenset({"Add", "Sub", "Mul", "Min", "Neg", "Where"}) | _SPREAD
+_KNOWN = frozenset(
+    {"q_num_heads", "kv_num_heads", "scale", "is_causal", "softcap", "softmax_precision", "qk_matmul_output_mode"}
+    | {"axis", "epsilon", "stash_type", "interleaved", "num_heads", "rotary_embedding_dim"}
+)
+"""Attributes of opset 23. Later ones mean more than is built here."""
 _LOOK = 48
 """How many nodes back a mask is looked at."""
 
@@ -44,6 +50,7 @@ def attention(op: Builder, node: ir.Node) -> Any:
     width = fixed(q, -1)
     head = width // heads if flat and width is not None and heads else width
     plain = q.dtype == k.dtype == v.dtype and precision in (0, int(q.dtype or 0)) and lengths is None and not wanted(node, 3)
+    plain = plain and set(node.attributes) <= _KNOWN and not _short(op, mask, k, old_k, flat)
     if not plain or not heads or not groups or not head or rank(q) not in (3, 4) or (mask is not None and rank(mask) is None):
         return None
     queries, keys, values = (_split(op, x, n, flat) for x, n in ((q, heads), (k, groups), (v, groups)))
@@ -63,6 +70,17 @@ def attention(op: Builder, node: ir.Node) -> Any:
     y = y if hidden is None else op.Where(hidden, number(0, q), y)
     present = (_held(op, keys), _held(op, values)) if wanted(node, 1) or wanted(node, 2) else (None, None)
     return (merge_heads(op, y) if flat else y, *present, None)
+
+
+def _short(op: Builder, mask: Any, k: ir.Value, old: Any, flat: bool) -> bool:
+    """Whether a mask may have fewer columns than there are keys: from opset 24 on those are hidden."""
+    own, keys = dims(mask), dims(k)
+    if mask is None or op.opset < 24:
+        return False
+    before = dims(old) if old is not None else None
+    if own is None or not own or keys is None or (old is not None and before is None):
+        return True
+    return bool(own[-1] != keys[1 if flat else 2] + (before[2] if before is not None else 0))
 
 
 def _split(op: Builder, x: ir.Value, heads: int, flat: bool) -> Any:
@@ -205,6 +223,8 @@ def rms_normalization(op: Builder, node: ir.Node) -> Any:
     axis, precision = ir.attribute(node, "axis", -1), ir.attribute(node, "stash_type", 1)
     if rank(x) is None or axis not in (-1, (rank(x) or 0) - 1) or precision != int(x.dtype or 0) or scale.dtype != x.dtype:
         return None
+    if not set(node.attributes) <= _KNOWN:
+        return None
     root = op.Sqrt(op.Add(mean(op, op.Mul(x, x)), number(ir.attribute(node, "epsilon", 1e-5), x)))
     return op.Mul(op.Div(x, root), scale)
 
@@ -213,7 +233,13 @@ def rotary_embedding(op: Builder, node: ir.Node) -> Any:
     """Rotates the first elements of each head of x, [B, S, N·H] or [B, N, S, H], by the angles of its positions."""
     x, cos, sin, at = (operand(node, i) for i in range(4))
     flat, heads, width = rank(x) == 3, ir.attribute(node, "num_heads", 0), fixed(x, -1)
-    if width is None or rank(x) not in (3, 4) or (flat and not heads) or fixed(cos, -1) is None:
+    if (
+        not set(node.attributes) <= _KNOWN
+        or width is None
+        or rank(x) not in (3, 4)
+        or (flat and not heads)
+        or fixed(cos, -1) is None
+    ):
         return None
     head, half = width // heads if flat else width, fixed(cos, -1) or 0
     if (ir.attribute(node, "rotary_embedding_dim", 0) or head) != 2 * half:
