@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from optc.compiler import ir
 from optc.compiler.rewrite import Builder
 from optc.compiler.shape_rules import broadcast_dims
 from optc.passes.attention import masks
-from optc.passes.attention.found import Attention
 from optc.passes.attention.heads import Flat, Heads
 from optc.passes.attention.masks import Place
+from optc.passes.attention.scores import Mask
 from optc.passes.attention.walk import operand, sizes
 
 
@@ -38,17 +38,29 @@ def flat(op: Builder, side: Flat, parts: dict[Any, Any]) -> Any:
     return op.RotaryEmbedding(found, *caches, **{**side.rotary.attributes, "num_heads": side.heads})
 
 
-def mask(
-    op: Builder, a: Attention, queries: Place, keys: Place, known: dict[Any, ir.Value], made: dict[Any, ir.Value]
-) -> ir.Value | None:
-    """What is added to the scores, with all their rows and columns. `known` holds masks that were built before, `made` gets
-    what is built now."""
+class Masked(Protocol):
+    """What has masks, over scores of a shape; `places` are where numbers of queries and keys are found."""
+
+    @property
+    def masks(self) -> tuple[Mask, ...]: ...
+    @property
+    def shape(self) -> tuple[Any, ...]: ...
+    @property
+    def places(self) -> tuple[Place, Place]: ...
+    @property
+    def dtype(self) -> ir.DataType | None: ...
+
+
+def mask(op: Builder, a: Masked, known: dict[Any, ir.Value], made: dict[Any, ir.Value], whole: bool = False) -> ir.Value | None:
+    """What is added to the scores, with all their rows and columns; with `whole`, of four dimensions. `known` holds masks that
+    were built before, `made` gets what is built now."""
     if not a.masks:
         return None
     own = broadcast_dims([sizes(m.value) for m in a.masks])
-    key = (tuple((id(m.value), m.fill, m.keep) for m in a.masks), a.shape[2:])
+    key = (tuple((id(m.value), m.fill, m.keep) for m in a.masks), a.shape[2:], whole)
     if key not in known:
-        dtype = a.q.value.dtype
-        total: Any = masks.combined(op, a.masks, dtype if dtype is not None else ir.DataType.FLOAT)
-        made[key] = masks.spread(op, total, own, a.shape, queries, keys)
+        total: Any = masks.combined(op, a.masks, a.dtype or ir.DataType.FLOAT)
+        if whole and len(own) < 4:
+            own, total = (*[1] * (4 - len(own)), *own), op.Unsqueeze(total, np.arange(4 - len(own)))
+        made[key] = masks.spread(op, total, own, a.shape, *a.places)
     return known.get(key) or made[key]

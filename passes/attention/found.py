@@ -13,6 +13,7 @@ import numpy as np
 from optc.compiler import ir
 from optc.passes.attention import heads, masks, scores
 from optc.passes.attention.heads import HEADS, Flat, Heads
+from optc.passes.attention.masks import Place
 from optc.passes.attention.scores import Mask
 from optc.passes.attention.walk import MisfitError, made_by, only_user, operand, scalar, scaled, sizes, text, value_is_float
 
@@ -58,6 +59,15 @@ class Attention:
         return (self.q, self.k, self.v) if self.past is None else (self.q, self.past[0].new, self.past[1].new)
 
     @property
+    def places(self) -> tuple[Place, Place]:
+        """Where the numbers of queries and keys are found: values, and axes of them."""
+        return (self.q.value, self.q.perm[2]), (self.k.value, self.k.perm[2])
+
+    @property
+    def dtype(self) -> ir.DataType | None:
+        return self.q.value.dtype
+
+    @property
     def outputs(self) -> list[ir.Value]:
         """What it computes: the result, and keys and values with those of the past."""
         y = self.merged.outputs[0] if self.flats is not None and self.merged is not None else self.result
@@ -82,8 +92,9 @@ class Attention:
         return batch, count, queries, self.k.dims[2]
 
 
-def find(softmax: ir.Node, opset: int) -> Attention:
-    """The attention whose weights a Softmax makes. Raises MisfitError with the reason where it is none."""
+def find(softmax: ir.Node, opset: int, zeros: bool = True) -> Attention:
+    """The attention whose weights a Softmax makes, for an operator that gives `zeros`, or else NaN, where -inf hides all keys of
+    a query. Raises MisfitError with the reason where it is none."""
     known = scores.find(softmax, opset)
     last, behind, guarded = _product(softmax)
     product = known.product
@@ -113,7 +124,7 @@ def find(softmax: ir.Node, opset: int) -> Attention:
     found = replace(found, nodes=(*nodes, *_between((left, right, values), found)))
     causal = [m for m in known.masks if masks.is_causal(m, *found.shape[2:])] if found.past is None else []
     rest = tuple(m for m in known.masks if m not in causal)
-    masks.check(rest, guarded, found.shape)
+    masks.check(rest, guarded == zeros, found.shape)
     return replace(found, causal=bool(causal), masks=rest)
 
 
@@ -226,7 +237,7 @@ def _past(k: Heads, v: Heads, nodes: Sequence[ir.Node]) -> tuple[Past, Past] | N
         old, new = node.inputs
         if old is None or new is None or node.graph is not nodes[0].graph:
             return None
-        if not all(_dies(user, set(nodes), [_LOOK]) for user in dict.fromkeys(side.value.consumers())):
+        if not all(dies(user, set(nodes), [_LOOK]) for user in dict.fromkeys(side.value.consumers())):
             return None
         inner = heads.find(new, scalars=scalars)
         if inner.factor != 1 or inner.repeat != 1 or (inner.flat is not None and inner.flat.factor != 1):
@@ -235,10 +246,10 @@ def _past(k: Heads, v: Heads, nodes: Sequence[ir.Node]) -> tuple[Past, Past] | N
     return found[0], found[1]
 
 
-def _dies(node: ir.Node, gone: set[ir.Node], left: list[int]) -> bool:
+def dies(node: ir.Node, gone: set[ir.Node], left: list[int]) -> bool:
     """Whether nothing uses a node when others are gone; `left` bounds the search."""
     left[0] -= 1
     if node in gone or left[0] < 0:
         return node in gone
     users = dict.fromkeys(u for v in node.outputs for u in v.consumers())
-    return not any(v.is_graph_output() for v in node.outputs) and all(_dies(user, gone, left) for user in users)
+    return not any(v.is_graph_output() for v in node.outputs) and all(dies(user, gone, left) for user in users)

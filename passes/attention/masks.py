@@ -34,9 +34,9 @@ def is_causal(mask: Mask, queries: Any, keys: Any) -> bool:
     return bool(np.all(plain[below] == 0) and np.all(plain[~below] <= _NEGLIGIBLE))
 
 
-def check(masks: Sequence[Mask], guarded: bool, shape: tuple[Any, ...]) -> None:
-    """Raises MisfitError where a mask does not broadcast to scores [B, N, S, T], or may hide all keys from a query by -inf:
-    Softmax makes NaN of that, Attention zeros (`guarded`: so does the model)."""
+def check(masks: Sequence[Mask], same: bool, shape: tuple[Any, ...]) -> None:
+    """Raises MisfitError where a mask does not broadcast to scores [B, N, S, T], or may hide all keys from a query by -inf.
+    Softmax makes NaN of that, Attention zeros; `same`: the model and the operator agree about it."""
     for mask in masks:
         own = sizes(mask.value)
         if mask.rank == 3 and len(own) == 3 and own[0] != 1 and shape[1] != 1:
@@ -44,9 +44,9 @@ def check(masks: Sequence[Mask], guarded: bool, shape: tuple[Any, ...]) -> None:
         pairs = zip(own[::-1], shape[::-1], strict=False)
         if len(own) > len(shape) or any(a not in (1, b) and (isinstance(a, int) or isinstance(b, int)) for a, b in pairs):
             raise MisfitError(f"the mask '{mask.value.name}' {text(own)} does not broadcast to {text(shape)}", 4)
-        if not guarded and _may_hide_all(mask):
+        if not same and _may_hide_all(mask):
             raise MisfitError(
-                f"'{mask.value.name}' may hide all keys from a query by -inf, of which Softmax makes NaN and Attention zeros", 4
+                f"'{mask.value.name}' may hide all keys from a query by -inf: that is NaN in Softmax, but zeros in Attention", 4
             )
 
 

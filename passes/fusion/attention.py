@@ -65,7 +65,7 @@ def _attention(op: Builder, a: Attention, spread: dict[Any, ir.Value], made: dic
         counts = {"q_num_heads": flats[0].heads, "kv_num_heads": flats[1].heads}
     else:
         q, k, v = (build.split(op, side) for side in a.sides)
-    mask = build.mask(op, a, (a.q.value, a.q.perm[2]), (a.k.value, a.k.perm[2]), spread, made)
+    mask = build.mask(op, a, spread, made)
     scale, width = a.scale_of(flats), a.q.dims[3]
     attributes: dict[str, Any] = {
         **counts,

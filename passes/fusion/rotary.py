@@ -54,7 +54,8 @@ class FuseRotary(Pass):
                 try:
                     result = _sum(edit, node, rows) if node.op_type == "Add" else _partial(edit, node)
                 except MisfitError as misfit:
-                    edit.refuse(node, self.name, misfit.reason, near=misfit.depth > 1)
+                    if misfit.depth > 1:  # every other sum is none
+                        edit.refuse(node, self.name, misfit.reason)
                     continue
                 if isinstance(result, Refuse):
                     edit.refuse(node, self.name, result.reason)
