@@ -61,12 +61,12 @@ def _walk(value: ir.Value | None, depth: int) -> Scores:
         name = value.name if value is not None else ""
         raise MisfitError(f"'{name}' is no product of queries and keys", depth)
     if node.op_type == "MatMul":
-        if any(ir.const_tensor(v) is not None for v in node.inputs):
-            raise MisfitError(f"{ir.node_id(node)} multiplies by a constant", depth)
+        if any(ir.const_tensor(v) is not None for v in node.inputs):  # a layer before classes, say
+            raise MisfitError(f"{ir.node_id(node)} multiplies by a constant", 1)
         only_user(value, depth + 1)
         return Scores(node)
     only_user(value, depth)
-    if node.op_type == "Add":
+    if node.op_type == "Add" and scaled(value) is None:
         return _added(node, depth)
     if node.op_type == "Where":
         return _selected(node, depth)
@@ -81,7 +81,7 @@ def _added(node: ir.Node, depth: int) -> Scores:
     """The operand that leads back to the product is the scores, the other one the mask."""
     misfits = []
     for scores, mask in (node.inputs, node.inputs[::-1]):
-        if mask is None or scores is None or scores is mask:
+        if mask is None or scores is None or scores is mask or ir.const_tensor(scores) is not None:
             continue
         try:
             found = _walk(scores, depth + 1)
@@ -124,7 +124,7 @@ def _multiplied(node: ir.Node, depth: int) -> Scores:
     tanh = made_by(inner, "Tanh")
     if tanh is None:
         found = _walk(inner, depth + 1)
-        if found.masks or found.softcap:
+        if factor != 1 and (found.masks or found.softcap):
             raise MisfitError(f"{ir.node_id(node)} scales behind the mask", depth + 1)
         return replace(found, scale=found.scale * factor, nodes=(*found.nodes, node))
     only_user(inner, depth)

@@ -66,18 +66,19 @@ def uniform(value: ir.Value | None, depth: int = 4) -> float | None:
 
 
 def scaled(value: ir.Value | None) -> tuple[float, ir.Value, ir.Node] | None:
-    """(factor, x, node) where the value is factor·x, the factor a constant number."""
-    node = made_by(value, "Mul", "Div")
+    """(factor, x, node) where the value is factor·x, the factor a constant number. Paddle adds 0 behind each scale: that is 1·x."""
+    node = made_by(value, "Mul", "Div", "Add")
     if node is None:
         return None
     x, y = node.inputs
-    for factor, other in ((y, x), (x, y)) if node.op_type == "Mul" else ((y, x),):
+    for factor, other in ((y, x),) if node.op_type == "Div" else ((y, x), (x, y)):
         number, rank, own = scalar(factor), known_rank(other), known_rank(factor)
         if number is None or other is None or rank is None or own is None or own > rank or ir.const_tensor(other) is not None:
             continue
-        if node.op_type == "Div" and not number:
-            continue
-        return (number if node.op_type == "Mul" else 1 / number), other, node
+        if node.op_type == "Add" and number == 0:
+            return 1.0, other, node
+        if node.op_type != "Add" and (number or node.op_type == "Mul"):
+            return (number if node.op_type == "Mul" else 1 / number), other, node
     return None
 
 
