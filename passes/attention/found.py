@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir
-from optc.passes.attention import heads, masks, scores
+from optc.passes.attention import causal, heads, masks, scores
 from optc.passes.attention.heads import HEADS, Flat, Heads
 from optc.passes.attention.masks import Place
 from optc.passes.attention.scores import Mask
@@ -59,9 +59,11 @@ class Attention:
         return (self.q, self.k, self.v) if self.past is None else (self.q, self.past[0].new, self.past[1].new)
 
     @property
-    def places(self) -> tuple[Place, Place]:
-        """Where the numbers of queries and keys are found: values, and axes of them."""
-        return (self.q.value, self.q.perm[2]), (self.k.value, self.k.perm[2])
+    def places(self) -> tuple[Place, tuple[Place, ...]]:
+        """Where the numbers of queries and keys are found: values, and axes of them; those of keys are added."""
+        sides = self.flats or self.sides
+        (q, k), old = (_place(side) for side in sides[:2]), self.past[0].old if self.past is not None else None
+        return q, (k,) if old is None else ((old, 2), k)
 
     @property
     def dtype(self) -> ir.DataType | None:
@@ -92,6 +94,14 @@ class Attention:
         return batch, count, queries, self.k.dims[2]
 
 
+def _place(side: Flat | Heads) -> Place:
+    if isinstance(side, Heads):
+        return side.value, side.perm[2]
+    if side.shape is None:
+        return side.value, 1
+    raise MisfitError(f"the number of positions of '{side.value.name}' is not known", 4)
+
+
 def find(softmax: ir.Node, opset: int, zeros: bool = True) -> Attention:
     """The attention whose weights a Softmax makes, for an operator that gives `zeros`, or else NaN, where -inf hides all keys of
     a query. Raises MisfitError with the reason where it is none."""
@@ -118,14 +128,28 @@ def find(softmax: ir.Node, opset: int, zeros: bool = True) -> Attention:
     if any(n.graph is not softmax.graph for n in nodes):
         raise MisfitError("it is spread over several graphs", 3)
     reshape = merged[-1] if merged else None
-    past = _past(k, v, nodes)
+    past = _past(k, v, nodes, ())
     found = Attention(q, k, v, known.scale, known.softcap, False, known.masks, past, result, reshape, known.precision, nodes)
     _fits(found)
-    found = replace(found, nodes=(*nodes, *_between((left, right, values), found)))
-    causal = [m for m in known.masks if masks.is_causal(m, *found.shape[2:])] if found.past is None else []
-    rest = tuple(m for m in known.masks if m not in causal)
-    masks.check(rest, guarded == zeros, found.shape)
-    return replace(found, causal=bool(causal), masks=rest)
+    found = _masked(found, opset)
+    if found.past is not None and _past(k, v, nodes, [m.value for m in found.masks]) is None:  # a mask is computed from the keys
+        found = _masked(replace(found, past=None, masks=known.masks), opset)
+    masks.check(found.masks, guarded == zeros, found.shape)
+    return replace(found, nodes=(*nodes, *_between((left, right, values), found)))
+
+
+def _masked(found: Attention, opset: int) -> Attention:
+    """With the promise to be causal for the masks that say so."""
+    triangles = [m for m in found.masks if _is_causal(m, found, opset)]
+    return replace(found, causal=bool(triangles), masks=tuple(m for m in found.masks if m not in triangles))
+
+
+def _is_causal(mask: Mask, found: Attention, opset: int) -> bool:
+    """Whether a mask over all queries and keys lets each query see the past, its own place and what is before it."""
+    before = sizes(found.past[0].old)[2] if found.past is not None else 0
+    known = causal.triangle(mask, opset)
+    square = found.past is not None or found.shape[2] == found.shape[3]
+    return known is not None and square and known.shape == found.shape[2:] and known.offset == before
 
 
 def _fits(found: Attention) -> None:
@@ -227,8 +251,9 @@ def _sole(value: ir.Value, op_type: str) -> ir.Node | None:
     return users[0]
 
 
-def _past(k: Heads, v: Heads, nodes: Sequence[ir.Node]) -> tuple[Past, Past] | None:
-    """Where keys and values are both those of the past and then new ones, and serve nothing else but outputs of the graph."""
+def _past(k: Heads, v: Heads, nodes: Sequence[ir.Node], kept: Sequence[ir.Value]) -> tuple[Past, Past] | None:
+    """Where keys and values are both those of the past and then new ones, and serve nothing else but outputs of the graph, nor
+    what is `kept`."""
     found = []
     for side, scalars in ((k, True), (v, False)):
         node = made_by(side.value, "Concat")
@@ -237,7 +262,7 @@ def _past(k: Heads, v: Heads, nodes: Sequence[ir.Node]) -> tuple[Past, Past] | N
         old, new = node.inputs
         if old is None or new is None or node.graph is not nodes[0].graph:
             return None
-        if not all(dies(user, set(nodes), [_LOOK]) for user in dict.fromkeys(side.value.consumers())):
+        if not all(dies(user, set(nodes), [_LOOK], kept) for user in dict.fromkeys(side.value.consumers())):
             return None
         inner = heads.find(new, scalars=scalars)
         if inner.factor != 1 or inner.repeat != 1 or (inner.flat is not None and inner.flat.factor != 1):
@@ -246,10 +271,12 @@ def _past(k: Heads, v: Heads, nodes: Sequence[ir.Node]) -> tuple[Past, Past] | N
     return found[0], found[1]
 
 
-def dies(node: ir.Node, gone: set[ir.Node], left: list[int]) -> bool:
-    """Whether nothing uses a node when others are gone; `left` bounds the search."""
+def dies(node: ir.Node, gone: set[ir.Node], left: list[int], kept: Sequence[ir.Value] = ()) -> bool:
+    """Whether nothing uses a node when others are gone, and it computes nothing that is kept; `left` bounds the search."""
     left[0] -= 1
-    if node in gone or left[0] < 0:
-        return node in gone
+    if left[0] < 0 or any(v is k for v in node.outputs for k in kept):
+        return False
+    if node in gone:
+        return True
     users = dict.fromkeys(u for v in node.outputs for u in v.consumers())
-    return not any(v.is_graph_output() for v in node.outputs) and all(dies(user, gone, left) for user in users)
+    return not any(v.is_graph_output() for v in node.outputs) and all(dies(user, gone, left, kept) for user in users)

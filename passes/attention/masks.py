@@ -18,20 +18,8 @@ HIDDEN = -1e30
 of it alone would become zeros, where Softmax gives the mean."""
 Place = tuple[ir.Value, int]
 """A value, and an axis of it."""
-_NEGLIGIBLE = -1e4
 _LOOK = 24
 """How many nodes back constants of a mask are looked for."""
-
-
-def is_causal(mask: Mask, queries: Any, keys: Any) -> bool:
-    """Whether a mask hides from each query the keys behind it, and nothing else; over as many queries as keys."""
-    held = ir.const(mask.value)
-    if held is None or held.ndim < 2 or queries != keys or held.shape[-2:] != (queries, keys) or held.size != queries * keys:
-        return False
-    plain, below = held.reshape(queries, keys), np.tril(np.ones((queries, keys), bool))
-    if mask.fill is not None:
-        return bool(np.array_equal(plain.astype(bool) == mask.keep, below))
-    return bool(np.all(plain[below] == 0) and np.all(plain[~below] <= _NEGLIGIBLE))
 
 
 def check(masks: Sequence[Mask], same: bool, shape: tuple[Any, ...]) -> None:
@@ -100,20 +88,23 @@ def _number(value: float, dtype: ir.DataType) -> Any:
     return np.array(max(value, float(info.min)) if np.isfinite(value) else value, dtype.numpy())
 
 
-def spread(op: Builder, mask: ir.Value, own: tuple[Any, ...], shape: tuple[Any, ...], queries: Place, keys: Place) -> ir.Value:
+def spread(
+    op: Builder, mask: ir.Value, own: tuple[Any, ...], shape: tuple[Any, ...], queries: Place, keys: tuple[Place, ...]
+) -> ir.Value:
     """A mask of dimensions `own` with all rows and columns of scores [B, N, S, T]: onnxruntime does not broadcast these two.
-    `queries` and `keys` are places where S and T are found."""
+    `queries` and `keys` are places where S and T are found, T as their sum."""
     own = (1,) * (2 - len(own)) + own
     if own[-2:] == shape[-2:]:
         return mask
     target: list[Any] = [np.ones(max(len(own) - 2, 0), np.int64)] if len(own) > 2 else []
-    for extent, known, (value, axis) in zip(shape[-2:], own[-2:], (queries, keys), strict=True):
+    for extent, known, places in zip(shape[-2:], own[-2:], ((queries,), keys), strict=True):
         if known == extent:
             target.append(np.ones(1, np.int64))
         elif isinstance(extent, int):
             target.append(np.array([extent], np.int64))
         else:
-            target.append(_extent(op, extent, value, axis))
+            counts = [_extent(op, extent, *place) for place in places]
+            target.append(counts[0] if len(counts) == 1 else op.Add(*counts))
     if all(isinstance(t, np.ndarray) for t in target):
         return op.Expand(mask, np.concatenate(target))  # type: ignore[no-any-return]
     return op.Expand(mask, op.Concat(*_merged(target), axis=0))  # type: ignore[no-any-return]
@@ -132,14 +123,9 @@ def _extent(op: Builder, extent: Any, value: ir.Value, axis: int) -> ir.Value:
     """A dimension as int64[1], of an input of the graph where one has it."""
     root = op.match.roots[0].producer()
     graph = root.graph if root is not None else None
-    for fed in graph.inputs if isinstance(graph, ir.Graph) else ():
-        for i, d in enumerate(dims(fed) or ()):
-            if d == extent and not isinstance(d, int):
-                value, axis = fed, i
-                break
-        else:
-            continue
-        break
+    fed = graph.inputs if isinstance(graph, ir.Graph) else ()
+    places = ((v, i) for v in fed for i, d in enumerate(dims(v) or ()) if d == extent)
+    value, axis = next(places, (value, axis))
     if op.opset >= 15:
         return op.Shape(value, start=axis, end=axis + 1)  # type: ignore[no-any-return]
     return op.Gather(op.Shape(value), np.array([axis]), axis=0)  # type: ignore[no-any-return]

@@ -66,7 +66,7 @@ def uniform(value: ir.Value | None, depth: int = 4) -> float | None:
 
 
 def scaled(value: ir.Value | None) -> tuple[float, ir.Value, ir.Node] | None:
-    """(factor, x, node) where the value is factor·x, the factor a constant number. Paddle adds 0 behind each scale: that is 1·x."""
+    """(factor, x, node) where the value is factor·x, the factor a constant number. Paddle adds 0 behind scales: 1·x."""
     node = made_by(value, "Mul", "Div", "Add")
     if node is None:
         return None

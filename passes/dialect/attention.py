@@ -62,7 +62,7 @@ class Operands:
     causal: bool
     masks: tuple[Mask, ...]
     shape: tuple[Any, ...]
-    places: tuple[Place, Place]
+    places: tuple[Place, tuple[Place, ...]]
     old: tuple[ir.Value, ...]
     outputs: Sequence[ir.Value]
     nodes: tuple[ir.Node, ...]
@@ -103,9 +103,9 @@ def _standard(node: ir.Node) -> Operands:
     held = (Mask(mask, 4),) if mask is not None else ()
     causal, shape = bool(ir.attribute(node, "is_causal", 0)), (batch, heads, queries, keys)
     outputs = [v for v in node.outputs if v.name]
-    return Operands(
-        (sides[0], sides[1], sides[2]), scale, wide // heads, causal, held, shape, ((q, 1), (k, 1)), old, outputs, (node,)
-    )
+    places = ((q, 1), ((k, 1), *((x, 2) for x in old[:1])))
+    three = (sides[0], sides[1], sides[2])
+    return Operands(three, scale, wide // heads, causal, held, shape, places, old, outputs, (node,))
 
 
 def _rewrite(edit: Editor, o: Operands, known: dict[Any, ir.Value]) -> Any:

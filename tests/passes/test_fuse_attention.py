@@ -194,6 +194,71 @@ def test_a_triangular_constant_is_causal(fill: float, kind: str) -> None:
     assert_same(proto, edit.model, [feeds()])
 
 
+def sliced(w: Writer, q: str, k: str) -> str:
+    """GPT-2: a piece of a constant triangle, its last S rows and T columns."""
+    s, t = w.extent(q, 2), w.extent(k, 2)
+    below = np.tril(np.ones((1, 1, 64, 64), bool))
+    rows = w.Slice(below, w.Sub(t, s), t, np.array([2]), np.array([1]))
+    return w.Slice(rows, np.array([0]), t, np.array([3]), np.array([1]))  # type: ignore[no-any-return]
+
+
+def lower(w: Writer, q: str, k: str) -> str:
+    """torch.onnx of scaled_dot_product_attention with is_causal."""
+    ones = w.Expand(np.array(1, np.float32), w.Concat(w.extent(q, 2), w.extent(k, 2), axis=0))
+    return w.Not(w.Equal(w.Trilu(ones, upper=0), np.array(0, np.float32)))  # type: ignore[no-any-return]
+
+
+def upper(w: Writer, q: str, k: str) -> str:
+    """torch.triu(torch.ones(S, T), 1) == 0."""
+    ones = w.Expand(np.array(1, np.float32), w.Concat(w.extent(q, 2), w.extent(k, 2), axis=0))
+    return w.Equal(w.Trilu(ones, np.array(1), upper=1), np.array(0, np.float32))  # type: ignore[no-any-return]
+
+
+def compared(w: Writer, q: str, k: str) -> str:
+    """Positions of keys beside those of queries, which begin behind the past."""
+    s, t = (w.Squeeze(w.extent(x, 2)) for x in (q, k))
+    rows = w.Unsqueeze(w.Add(w.Range(np.array(0), s, np.array(1)), w.Sub(t, s)), np.array([1]))
+    columns = w.Unsqueeze(w.Range(np.array(0), t, np.array(1)), np.array([0]))
+    return w.LessOrEqual(columns, rows)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", [sliced, lower, upper, compared])
+@pytest.mark.parametrize("added", [False, True])
+def test_computed_triangles_are_causal(added: bool, kind: Any) -> None:
+    w = Writer()
+    q, k, v = (w.fed(name, ["B", N, "S", H]) for name in "qkv")
+    scores, seen = w.MatMul(q, w.Transpose(k, perm=[0, 1, 3, 2])), kind(w, q, k)
+    if added:
+        scores = w.Add(scores, w.Where(seen, np.float32(0), np.float32(-np.inf)))
+    else:
+        scores = w.Where(seen, scores, np.float32(LOWEST))
+    w.given(w.MatMul(w.Softmax(scores), v), "y", ["B", N, "S", H])
+    proto = w.proto()
+    edit = run(proto, "fuse-attention")
+    assert [n.op_type for n in edit.graph] == ["Attention"]
+    assert ir.attribute(edit.graph[0], "is_causal") == 1
+    assert_same(proto, edit.model, [feeds(), feeds(1)])
+
+
+@pytest.mark.parametrize(("kind", "causal"), [(sliced, True), (compared, True), (lower, False)])
+def test_with_a_past_causal_begins_behind_it(kind: Any, causal: bool) -> None:
+    """A triangle that begins at the first key, as PyTorch's is_causal, hides also keys of the past: that stays a mask."""
+    w = Writer()
+    q, k, v = (w.fed(name, ["B", N, "S", H]) for name in "qkv")
+    old = [w.fed(f"past_{name}", ["B", N, "P", H]) for name in "kv"]
+    keys, values = w.Concat(old[0], k, axis=2), w.Concat(old[1], v, axis=2)
+    seen = kind(w, q, keys)
+    w.given(keys, "keys", ["B", N, "T", H])
+    w.given(values, "values", ["B", N, "T", H])
+    scores = w.MatMul(q, w.Transpose(keys, perm=[0, 1, 3, 2]))
+    w.given(w.MatMul(w.Softmax(w.Where(seen, scores, np.float32(LOWEST))), values), "y", ["B", N, "S", H])
+    proto = w.proto()
+    edit = run(proto, "fuse-attention")
+    attention = next(n for n in edit.graph if n.op_type == "Attention")
+    assert ir.attribute(attention, "is_causal", 0) == causal
+    assert_same(proto, edit.model, [feeds(3, past_k=floats(2, N, p, H), past_v=floats(2, N, p, H, seed=1)) for p in (0, 2)])
+
+
 def test_a_band_is_a_mask_and_not_causal() -> None:
     w = Writer()
     band = np.tril(np.ones((1, 1, 5, 5), bool)) & ~np.tril(np.ones((1, 1, 5, 5), bool), -3)
