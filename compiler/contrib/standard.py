@@ -170,7 +170,24 @@ def _masked(op: Builder, node: ir.Node, scores: ir.Value, mask: Any, length: Any
         masked = op.Add(scores, narrow)
         return (masked if future is None else op.Where(future, lowest(q), masked)), None
     bias = narrow if future is None else op.Where(future, number(-np.inf, q), narrow)
-    return op.Add(scores, bias), op.Equal(op.ReduceMax(bias, integers(-1), keepdims=1), number(-np.inf, q))
+    return op.Add(scores, bias), _known_hidden(node, bias) or op.Equal(_most(op, bias), number(-np.inf, q))
+
+
+def _most(op: Builder, bias: Any) -> Any:
+    return op.ReduceMax(bias, integers(-1), keepdims=1)
+
+
+def _known_hidden(node: ir.Node, bias: ir.Value) -> ir.Value | None:
+    """What was asked of the same mask for a layer before: this builder made it, so it stands before the node."""
+    for user in bias.consumers():
+        if not ir.standard(user, "ReduceMax") or ir.origin(user).passes[-1:] != ("inline-functions",):
+            continue
+        axes, answers = ir.const(operand(user, 1)), list(user.outputs[0].consumers())
+        limit = ir.const(answers[0].inputs[1]) if len(answers) == 1 and ir.standard(answers[0], "Equal") else None
+        same = user.graph is node.graph and axes is not None and axes.tolist() == [-1] and ir.attribute(user, "keepdims", 1)
+        if same and limit is not None and np.all(np.isneginf(limit)):
+            return answers[0].outputs[0]
+    return None
 
 
 def _future(op: Builder, node: ir.Node, length: Any, total: Any) -> Any:

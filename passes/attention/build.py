@@ -23,11 +23,11 @@ def split(op: Builder, side: Heads) -> Any:
 
 def flat(op: Builder, side: Flat, parts: dict[Any, Any]) -> Any:
     """[B, S, N*H]; `parts` holds what was split already."""
-    key = (id(side.value), side.parts, side.shape)
+    key = (id(side.value), side.parts, side.shape, side.perm)
     if key not in parts:
         whole = side.value if side.shape is None else op.Reshape(side.value, np.array(side.shape))
         if side.parts == 1:
-            parts[key] = (whole,)
+            parts[key] = (whole if side.perm is None else op.Transpose(whole, perm=list(side.perm)),)
         else:
             width = side.shape[2] if side.shape is not None else sizes(side.value)[2]
             parts[key] = op.Split(whole, np.full(side.parts, width // side.parts), outputs=side.parts, axis=2)

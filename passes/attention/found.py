@@ -51,7 +51,8 @@ class Attention:
     def flats(self) -> tuple[Flat, Flat, Flat] | None:
         """Queries, keys and values before their heads were split, where all were and the result is merged again."""
         q, k, v = (side.flat for side in self.sides)
-        return None if q is None or k is None or v is None or self.merged is None else (q, k, v)
+        together = self.merged is not None or len(self.q.perm) == 3
+        return (q, k, v) if q is not None and k is not None and v is not None and together else None
 
     @property
     def sides(self) -> tuple[Heads, Heads, Heads]:
@@ -98,7 +99,7 @@ def _place(side: Flat | Heads) -> Place:
     if isinstance(side, Heads):
         return side.value, side.perm[2]
     if side.shape is None:
-        return side.value, 1
+        return side.value, 1 if side.perm is None else side.perm[1]
     raise MisfitError(f"the number of positions of '{side.value.name}' is not known", 4)
 
 
@@ -210,7 +211,7 @@ def _of_three(
             q = heads.find(q4)
             q = replace(q, factor=q.factor * factor, flat=q.flat and replace(q.flat, factor=q.flat.factor * factor))
             return q, heads.find(k4, swapped=turned is None), heads.find(v4, scalars=False), back.outputs[0], [back]
-    raise MisfitError("the heads of its three operands are not merged with the batch alike", 3)
+    return heads.single(left), heads.single(right, swapped=True), heads.single(values, scalars=False), result, []
 
 
 def _between(operands: Sequence[ir.Value], found: Attention) -> list[ir.Node]:

@@ -19,8 +19,8 @@ SWAPPED = (0, 1, 3, 2)
 
 @dataclass(frozen=True)
 class Flat:
-    """[B, S, N·H] before the split: `value`, or part `part` of `parts` equal ones of it, or it reshaped to `shape`, times
-    `factor`; then rotated by `rotary` where there is one."""
+    """[B, S, N·H] before the split: `value`, or part `part` of `parts` equal ones of it, or it reshaped to `shape`, or with axes
+    in the order `perm`, times `factor`; then rotated by `rotary` where there is one."""
 
     value: ir.Value
     heads: int
@@ -29,11 +29,18 @@ class Flat:
     parts: int = 1
     shape: tuple[int, ...] | None = None
     rotary: ir.Node | None = None
+    perm: tuple[int, ...] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is just `value`, times a factor."""
+        return self.parts == 1 and self.shape is None and self.rotary is None and self.perm is None
 
 
 @dataclass(frozen=True)
 class Heads:
-    """[B, N, S, H] = Transpose(value, perm)·factor, each head `repeat` times; before that [B, S, N·H] where it is known."""
+    """[B, N, S, H] = Transpose(value, perm)·factor, each head `repeat` times; before that [B, S, N·H] where it is known. With a
+    `perm` of three axes it is [B, S, H], of one head."""
 
     value: ir.Value
     perm: tuple[int, ...]
@@ -44,8 +51,9 @@ class Heads:
     @property
     def dims(self) -> Dims:
         """[B, N, S, H] before it is repeated."""
-        found = sizes(self.value, 4)
-        return tuple(found[p] for p in self.perm)
+        found = sizes(self.value, len(self.perm))
+        turned = tuple(found[p] for p in self.perm)
+        return turned if len(turned) == 4 else (turned[0], 1, *turned[1:])
 
 
 def find(value: ir.Value, swapped: bool = False, scalars: bool = True) -> Heads:
@@ -71,6 +79,20 @@ def find(value: ir.Value, swapped: bool = False, scalars: bool = True) -> Heads:
     found = best or Heads(value, order, factor, repeat)
     flat = _flat(value, order, factor, scalars) if repeat == found.repeat else None
     return replace(found, flat=flat)
+
+
+def single(value: ir.Value, swapped: bool = False, scalars: bool = True) -> Heads:
+    """Of a value [B, S, H], or with the last two `swapped`, as one head."""
+    order, factor = (0, 2, 1) if swapped else (0, 1, 2), 1.0
+    while True:
+        known, node = scaled(value) if scalars else None, made_by(value, "Transpose")
+        if known is not None and sizes(known[1]) == sizes(value):
+            factor, value = factor * known[0], known[1]
+        elif node is not None and node.inputs[0] is not None and order != (0, 1, 2):
+            perm = ir.attribute(node, "perm", (2, 1, 0))
+            order, value = tuple(perm[o] for o in order), node.inputs[0]
+        else:
+            return Heads(value, order, factor, flat=Flat(value, 1, factor, perm=None if order == (0, 1, 2) else order))
 
 
 def unmerged(value: ir.Value, swapped: bool = False) -> ir.Value | None:

@@ -27,7 +27,7 @@ def check(masks: Sequence[Mask], same: bool, shape: tuple[Any, ...]) -> None:
     Softmax makes NaN of that, Attention zeros; `same`: the model and the operator agree about it."""
     for mask in masks:
         own = sizes(mask.value)
-        if mask.rank == 3 and len(own) == 3 and own[0] != 1 and shape[1] != 1:
+        if mask.rank == 3 and len(own) == 3 and own[0] != 1:
             raise MisfitError(f"the mask '{mask.value.name}' {text(own)} has batch and heads in one axis", 4)
         pairs = zip(own[::-1], shape[::-1], strict=False)
         if len(own) > len(shape) or any(a not in (1, b) and (isinstance(a, int) or isinstance(b, int)) for a, b in pairs):

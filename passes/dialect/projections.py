@@ -29,7 +29,7 @@ class Projection:
 
 def projected(side: Flat, gone: Sequence[ir.Node]) -> Projection | None:
     """Where one side is a product that serves nothing but nodes that go."""
-    if side.parts != 1 or side.shape is not None or side.rotary is not None:
+    if not side.plain:
         return None
     return _product(side.value, (), gone)
 
@@ -37,7 +37,7 @@ def projected(side: Flat, gone: Sequence[ir.Node]) -> Projection | None:
 def packed(sides: tuple[Flat, Flat, Flat], gone: Sequence[ir.Node]) -> Projection | None:
     """All three as one product: of three with the same input, or one that is split in three already."""
     q, k, v = sides
-    if any(s.shape is not None or s.rotary is not None for s in sides):
+    if any(s.shape is not None or s.rotary is not None or s.perm is not None for s in sides):
         return None
     if q.parts == 3 and q.value is k.value is v.value and [s.part for s in sides] == [0, 1, 2]:
         found = _product(q.value, (), gone)

@@ -81,6 +81,19 @@ def test_a_constant_mask_needs_no_guard() -> None:
     assert not [n for n in edit.graph if n.op_type == "ReduceMax"]
 
 
+def test_layers_ask_once_whether_a_fed_mask_hides_all_keys() -> None:
+    w = Writer()
+    x, mask = w.fed("x", ["B", "S", N * H]), w.fed("mask", ["B", 1, "S", "S"])
+    for _ in range(3):
+        x = w.Attention(x, x, x, mask, q_num_heads=N, kv_num_heads=N)
+    w.given(x, "y", ["B", "S", N * H])
+    proto = w.proto()
+    edit = run(proto, "inline-functions{operators=Attention}")
+    assert sum(n.op_type == "ReduceMax" for n in edit.graph) == 1
+    hidden = np.where(np.arange(3)[:, None] == 1, -np.inf, floats(2, 1, 3, 3)).astype(np.float32)
+    assert_same(proto, edit.model, [{"x": floats(2, 3, N * H), "mask": hidden}])
+
+
 def test_without_a_mask_it_is_what_exporters_write() -> None:
     edit = attention(operands(True, N), q_num_heads=N, kv_num_heads=N)
     ops = [n.op_type for n in edit.graph]
