@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -134,10 +134,16 @@ class _Trial:
         if edit.steps and not self.fail("outputs", self.outputs(model)):
             self.more(model, edit, interface)
             if "rollback" in self.checks:
-                edit.rollback(0)
-                text = printer.text(model)
-                self.fail("rollback", "" if text == original else "undoing every edit does not give the model that was")
+                self.guarded("rollback", lambda: self.fail("rollback", _undone(edit, original)))
         return self.found
+
+    def guarded(self, check: str, make: Callable[[], object]) -> bool:
+        """Make a check; what escapes it is its failure."""
+        try:
+            make()
+        except Exception as error:  # whatever escapes is what is looked for
+            return self.fail(check, _told(error))
+        return False
 
     def run(self, model: ir.Model, check: str = "crash", limit: int | None = None) -> Editor | None:
         """The passes on a model; None, and a failure noted, where one crashes."""
@@ -145,9 +151,8 @@ class _Trial:
         try:
             run(edit, self.passes)
         except Exception as error:  # whatever escapes a pass is what is looked for
-            place = f"at {ir.node_id(edit.at)}, " if edit.at is not None else ""
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            self.fail(check, f"{edit.owner}: {type(error).__name__}: {error} ({place}{Path(last.filename).name}:{last.lineno})")
+            place = f" at {ir.node_id(edit.at)}" if edit.at is not None else ""
+            self.fail(check, f"{edit.owner}{place}: {_told(error)}")
             return None
         return edit
 
@@ -171,9 +176,9 @@ class _Trial:
     def more(self, model: ir.Model, edit: Editor, interface: verify.Signature) -> None:
         """The checks of a result whose outputs are right."""
         if "types" in self.checks:
-            self.fail("types", *_types(self.subject, model))
+            self.guarded("types", lambda: self.fail("types", *_types(self.subject, model)))
         if "saved" in self.checks:
-            self.fail("saved", *_saved(model))
+            self.guarded("saved", lambda: self.fail("saved", *_saved(model)))
         if "idempotence" in self.checks:
             again = self.run(model.clone(), "idempotence")
             if again is not None and again.steps:
@@ -194,6 +199,16 @@ class _Trial:
             return False
         broken = _valid(model, interface) or self.outputs(model)
         return not self.fail("prefix", broken and f"after {limit} of {total} rewrites: {broken}")
+
+
+def _told(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+
+
+def _undone(edit: Editor, original: str) -> str:
+    edit.rollback(0)
+    return "" if printer.text(edit.model) == original else "undoing every edit does not give the model that was"
 
 
 def _valid(model: ir.Model, interface: verify.Signature) -> str:

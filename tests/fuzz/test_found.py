@@ -38,7 +38,7 @@ def test_a_product_of_a_value_with_itself_matches_twice_with_one_root() -> None:
     edit = Editor(model, 0)
     run(edit, Pipeline.parse("fuse-gelu").passes)
     assert edit.steps == []
-    assert {r.reason for r in edit.refusals if r.rule == "gelu-tanh-half-first"} == {"beyond the bisection limit"}
+    assert any(r.rule == "gelu-tanh-half-first" and r.reason == "beyond the bisection limit" for r in edit.refusals)
 
 
 def test_text_of_doubles_tells_them_apart() -> None:
