@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -285,6 +285,21 @@ class Editor:
                     self.set_output(graph, i, new)
             self.rename(old, self.fresh(f"{name}_replaced"))
             self.rename(new, name)
+            self._describe(new, old.doc_string, {**new.metadata_props, **old.metadata_props})
+            self.set_type(new, new.dtype, _declared(old.shape, new.shape))
+
+    def _describe(self, value: ir.Value, text: str | None, properties: Mapping[str, str]) -> None:
+        """What an output says of itself stays with its name."""
+        before, props = value.doc_string, dict(value.metadata_props)
+        value.doc_string = text
+        value.metadata_props.update(properties)
+
+        def undo() -> None:
+            value.doc_string = before
+            value.metadata_props.clear()
+            value.metadata_props.update(props)
+
+        self._did(undo)
 
     def rename(self, named: ir.Value | ir.Node, name: str) -> None:
         """Give a value or node a name that is free, or becomes free with this rewrite."""
@@ -361,6 +376,15 @@ class Editor:
             graph.extend(before)
 
         self._did(undo)
+
+
+def _declared(told: ir.Shape | None, found: ir.Shape | None) -> ir.Shape | None:
+    """The shape of a value that becomes an output: what is told of the output stays, but for sizes that are known by now."""
+    if told is None or found is None or len(told) != len(found):
+        return found
+    return ir.Shape(
+        [new if isinstance(new, int) or old == ir.SymbolicDim(None) else old for old, new in zip(told, found, strict=True)]
+    )
 
 
 def _graph_of(node: ir.Node) -> ir.Graph:
