@@ -40,8 +40,8 @@ def dims(value: ir.Value | None) -> tuple[symbolic.Dim, ...] | None:
 
 
 def known_array(array: Array | None) -> Array | None:
-    """The content as an integer array where every element is a number."""
-    if array is None or not all(isinstance(x, int) for x in array.flat):
+    """The content as an integer array where every element is a number (of uint64, one that int64 holds)."""
+    if array is None or not all(isinstance(x, int) and x < 1 << 63 for x in array.flat):
         return None
     return array.astype(np.int64)
 
@@ -81,7 +81,15 @@ class Contents:
         found = RULES[node.op_type](self, node)
         if isinstance(found, list):
             found = found[value.index() or 0]
-        return found if found is None or found.size <= SMALL else None
+        return found if found is None or (found.size <= SMALL and _fits(found, value.dtype)) else None
+
+
+def _fits(content: Array, dtype: ir.DataType | None) -> bool:
+    """Whether no number is out of the dtype's range: there integers wrap, and are not what exact arithmetic says."""
+    if dtype is None or dtype == ir.DataType.BOOL:
+        return True
+    low, high = int(dtype.min), int(dtype.max)
+    return all(low <= x <= high for x in content.flat if isinstance(x, int))
 
 
 def _objects(array: Any) -> Array:
