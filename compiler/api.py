@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from optc.compiler import bisect as bisection
 from optc.compiler import (
+    atomic,
     bundle,
     bundling,
     inputs,
     ir,
+    lineage,
     load,
     native,
     ops,
@@ -24,6 +25,7 @@ from optc.compiler import (
     values,
     watch,
 )
+from optc.compiler import bisect as bisection
 from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
@@ -169,18 +171,23 @@ def optimize(
     shapes: Shapes | None = None,
     data: str | Path | None = None,
     options: runner.Options | None = None,
+    lineage_file: str | Path | None = None,
 ) -> OptResult:
-    """Optimize an ONNX file into an ONNX file of plain standard operators."""
+    """Optimize an ONNX file into an ONNX file of plain standard operators; `lineage_file` tells where each node comes from."""
     output = Path(output)
     if output.is_dir():
         raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
     written = [f for f in (output, save.data_file(output)) if f.exists()]
     if written and any(f.samefile(g) for f in written for g in sources.files(Path(model))):
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
+    if lineage_file is not None:
+        atomic.check_writable(Path(lineage_file))
     source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
     ops.expand(source)
     save.save(source, output)
-    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
+    if lineage_file is not None:
+        lineage.write(Path(lineage_file), lineage.of(before, source, report.removals))
+    return OptResult(output, before.count, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
 
 
 def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
@@ -191,10 +198,10 @@ def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> t
 
 def _run(
     path: Path, passes: str, shapes: Shapes | None, data: str | Path | None, options: runner.Options | None
-) -> tuple[ir.Model, runner.Report, int]:
+) -> tuple[ir.Model, runner.Report, lineage.Source]:
     pipeline = Pipeline.parse(passes)
     source = load.load(path, shapes)
-    before = ir.count_nodes(source)
+    before = lineage.Source.of(source)
     options = options or runner.Options()
     if data is not None:
         options = replace(options, feeds=samples.read(Path(data), source))

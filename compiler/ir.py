@@ -57,6 +57,7 @@ __all__ = [
     "convert_attribute",
     "count_nodes",
     "from_proto",
+    "is_source",
     "next_node",
     "node_id",
     "origin",
@@ -107,6 +108,11 @@ def origin(node: Node) -> Origin:
         return Origin((node.name or "",))
     sources, passes = json.loads(text)
     return Origin(tuple(sources), tuple(passes))
+
+
+def is_source(node: Node) -> bool:
+    """Whether no pass has touched the node: it is its own source, by its name."""
+    return _ORIGIN not in node.metadata_props
 
 
 def set_origin(node: Node, value: Origin) -> None:

@@ -228,6 +228,12 @@ def opt(
     passes: Passes = None,
     shape: Shape = None,
     data: Data = None,
+    lineage: Annotated[
+        Path | None,
+        typer.Option(
+            "--lineage", help="Write where each node comes from, and what was removed by which pass.", show_default=False
+        ),
+    ] = None,
     json: Json = False,
     check: Check = False,
     verify_each: VerifyEach = False,
@@ -242,7 +248,13 @@ def opt(
     with progress(json) as tell:
         options, timer = _options(check, verify_each, print_ir_after, time_passes, bisect_limit)
         result = api.optimize(
-            model, output, passes=passes, shapes=api.parse_shapes(shape), data=data, options=api.watched(options, Progress(tell))
+            model,
+            output,
+            passes=passes,
+            shapes=api.parse_shapes(shape),
+            data=data,
+            options=api.watched(options, Progress(tell)),
+            lineage_file=lineage,
         )
     if json:
         emit(result.document())
