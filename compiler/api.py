@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from optc.compiler import bisect as bisection
 from optc.compiler import (
+    atomic,
     bundle,
     bundling,
     collector,
     inputs,
     ir,
+    lineage,
     load,
     native,
     ops,
@@ -25,6 +26,7 @@ from optc.compiler import (
     values,
     watch,
 )
+from optc.compiler import bisect as bisection
 from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
@@ -171,8 +173,12 @@ def optimize(
     shapes: Shapes | None = None,
     data: str | Path | None = None,
     options: runner.Options | None = None,
+    lineage_file: str | Path | None = None,
 ) -> OptResult:
-    """Optimize an ONNX file into an ONNX file of plain standard operators, or (`dialect="onnxruntime"`) with those of its own."""
+    """Optimize an ONNX file into an ONNX file of plain standard operators, or (`dialect="onnxruntime"`) with those of its own.
+
+    `lineage_file` tells where each node comes from.
+    """
     output = Path(output)
     if dialect not in DIALECTS:
         raise UserError(f"no dialect '{dialect}'", place="dialect", hint=f"there are: {', '.join(DIALECTS)}")
@@ -181,12 +187,16 @@ def optimize(
     written = [f for f in (output, save.data_file(output)) if f.exists()]
     if written and any(f.samefile(g) for f in written for g in sources.files(Path(model))):
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
+    if lineage_file is not None:
+        atomic.check_writable(Path(lineage_file))
     text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
     with collector.paused():
         source, report, before = _run(Path(model), text, shapes, data, options)
         ops.expand(source)
         after = sum(f.stat().st_size for f in save.save(source, output))
-    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), after, report)
+    if lineage_file is not None:
+        lineage.write(Path(lineage_file), lineage.of(before, source, report.removals))
+    return OptResult(output, before.count, ir.count_nodes(source), sources.size(Path(model)), after, report)
 
 
 def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
@@ -197,10 +207,10 @@ def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> t
 
 def _run(
     path: Path, passes: str, shapes: Shapes | None, data: str | Path | None, options: runner.Options | None
-) -> tuple[ir.Model, runner.Report, int]:
+) -> tuple[ir.Model, runner.Report, lineage.Source]:
     pipeline = Pipeline.parse(passes)
     source = load.load(path, shapes)
-    before = ir.count_nodes(source)
+    before = lineage.Source.of(source)
     options = options or runner.Options()
     if data is not None:
         options = replace(options, feeds=samples.read(Path(data), source))

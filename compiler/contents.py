@@ -65,7 +65,17 @@ class Contents:
             except INCONSISTENT:
                 return None
             found = found[value.index() or 0] if isinstance(found, list) else found
-        return _unknown(value) if found is None else found if found.size <= SMALL else None
+        if found is None or not _fits(found, value.dtype):
+            return _unknown(value)
+        return found if found.size <= SMALL else None
+
+
+def _fits(content: Array, dtype: ir.DataType | None) -> bool:
+    """Whether no number is out of the dtype's range: there integers wrap, and are not what exact arithmetic says."""
+    if dtype is None or dtype == ir.DataType.BOOL:
+        return True
+    low, high = int(dtype.min), int(dtype.max)
+    return all(low <= x <= high for x in content.flat if isinstance(x, int))
 
 
 def _unknown(value: ir.Value) -> Array | None:

@@ -65,8 +65,8 @@ def _by_rule(value: ir.Value) -> Sequence[Any] | None:
 
 
 def known_array(array: Array | None) -> Array | None:
-    """The content as an integer array where every element is a number."""
-    if array is None or not all(isinstance(x, int) for x in array.flat):
+    """The content as an integer array where every element is a number (of uint64, one that int64 holds)."""
+    if array is None or not all(isinstance(x, int) and x < 1 << 63 for x in array.flat):
         return None
     return array.astype(np.int64)
 

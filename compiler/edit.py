@@ -12,11 +12,21 @@ from optc.compiler.dimensions import NOTED
 
 @dataclass(frozen=True)
 class Step:
-    """One rewrite that was made: the pass, the node at which, and where that node came from."""
+    """One rewrite that was made: the pass, the node at which, where that node came from, and the rule, if the pass has rules."""
 
     owner: str
     node: str
     op_type: str
+    origin: ir.Origin
+    rule: str = ""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One node that was removed: the pass, why, and where the node came from."""
+
+    owner: str
+    why: str
     origin: ir.Origin
 
 
@@ -47,7 +57,9 @@ class Editor:
         self.skip: frozenset[str] = frozenset()
         self.owner = ""
         self.at: ir.Node | None = None  # the node being rewritten, for messages
+        self.rule = ""  # the rule that rewrites it, where the pass has rules
         self.steps: list[Step] = []
+        self.removals: list[Removal] = []
         self.refusals: list[Refusal] = []
         self.far = True  # whether refusals are noted also where a rule met no more than its first operator
         self._numbers: dict[str, int] = {}
@@ -63,7 +75,7 @@ class Editor:
         self.at = node
         if node.name in self.skip or (self.limit is not None and len(self.steps) >= self.limit):
             return False
-        self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node)))
+        self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node), self.rule))
         return True
 
     def refuse(self, node: ir.Node, rule: str, reason: str, *, near: bool = True) -> None:
@@ -197,10 +209,15 @@ class Editor:
         graph.extend(nodes)
         self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
 
-    def remove(self, node: ir.Node) -> None:
-        """Remove a node none of whose outputs is used; its bodies stop using what they captured."""
+    def remove(self, node: ir.Node, why: str = "") -> None:
+        """Remove a node none of whose outputs is used; its bodies stop using what they captured.
+
+        `why` is for people who ask where a source node went; without it, it is the rewrite that is being made.
+        """
         graph = _graph_of(node)
         users = [node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)]
+        noted, why = len(self.removals), why or self._rewriting()
+        self.removals += [Removal(self.owner, why, ir.origin(n)) for n in users]
         uses = [(n, i, v) for n in users for i, v in enumerate(n.inputs) if v is not None]
         follower = ir.next_node(graph, node)
         for user, i, _ in uses:
@@ -208,6 +225,7 @@ class Editor:
         ir.remove_node(graph, node)
 
         def undo() -> None:
+            del self.removals[noted:]
             for user, i, value in uses:
                 user.replace_input_with(i, value)
             self._places.pop(graph, None)
@@ -217,6 +235,10 @@ class Editor:
                 graph.insert_before(follower, node)
 
         self._did(undo, program=True)
+
+    def _rewriting(self) -> str:
+        at = f"at '{self.at.name}' ({self.at.op_type})" if self.at is not None else ""
+        return f"{self.rule} {at}".strip()
 
     def sweep(self, values: Iterable[ir.Value | None]) -> None:
         """Remove what computes or holds these values where nothing uses them, and what only that used in turn."""
@@ -233,7 +255,7 @@ class Editor:
                 gone = {g for body in ir.bodies(node) for g in ir.all_graphs(body)}
                 users = [node, *(n for g in gone for n in g)]
                 inputs = dict.fromkeys(v for n in users for v in n.inputs if v is not None and v.graph not in gone)
-                self.remove(node)
+                self.remove(node, "nothing used its results any more")
                 work.extend(inputs)
 
     def supply(self, weight: ir.Value, node: ir.Node) -> None:
@@ -304,6 +326,8 @@ class Editor:
     def rename(self, named: ir.Value | ir.Node, name: str) -> None:
         """Give a value or node a name that is free, or becomes free with this rewrite."""
         before = named.name
+        if isinstance(named, ir.Node) and ir.is_source(named):
+            self.set_origin(named, ir.origin(named))  # a source node is known by its name
         named.name = name
         self._names.add(name)
         self._did(lambda: setattr(named, "name", before))
@@ -333,7 +357,9 @@ class Editor:
         self._did(undo)
 
     def set_attribute(self, node: ir.Node, name: str, attr: ir.Attr | None) -> None:
-        before = node.attributes.get(name)
+        before, origin = node.attributes.get(name), ir.origin(node)
+        if self.owner not in origin.passes:
+            self.set_origin(node, origin.by(self.owner))
         _put(node, name, attr)
         self._did(lambda: _put(node, name, before), program=True)
 

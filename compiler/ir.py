@@ -61,6 +61,7 @@ __all__ = [
     "count_uses",
     "from_proto",
     "ir_version",
+    "is_source",
     "is_used",
     "next_node",
     "node_id",
@@ -122,6 +123,11 @@ def origin(node: Node) -> Origin:
 def _origin(text: str) -> Origin:
     sources, passes = json.loads(text)
     return Origin(tuple(sources), tuple(passes))
+
+
+def is_source(node: Node) -> bool:
+    """Whether no pass has touched the node: it is its own source, by its name."""
+    return _ORIGIN not in node.metadata_props
 
 
 def set_origin(node: Node, value: Origin) -> None:

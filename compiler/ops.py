@@ -153,6 +153,8 @@ def attach(model: ir.Model) -> None:
 def expand(model: ir.Model) -> None:
     """Replace every `optc` operator by its decomposition: what is left is plain standard ONNX."""
     attach(model)
+    for node in (n for g in ir.all_graphs(model.graph) for n in g if n.domain == ir.DOMAIN):
+        ir.set_origin(node, ir.origin(node))  # what it is replaced by inherits it
     if model.functions:
         onnx_ir.passes.common.InlinePass()(model)
         model.functions.clear()

@@ -213,7 +213,7 @@ class Matcher:
                     found.values[pattern.name] = value
                     yield found
             case Literal():
-                if _equals(ir.const(value), pattern.value):
+                if equals(ir.const(value), pattern.value):
                     yield found
                 else:
                     self._fail(found, depth, "{} is not the constant {}", value, pattern.value)
@@ -234,7 +234,7 @@ class Matcher:
         if already is not None and already is not node:
             return self._fail(found, depth, "{} stands for two nodes", pattern.op_type)
         for name, expected in pattern.attributes.items():
-            if not _same(attribute_or_default(node, name, self._opset), expected):
+            if not same(attribute_or_default(node, name, self._opset), expected):
                 return self._fail(found, depth, "attribute {} of {} is not {}", name, node, expected)
         inputs = [v if v is not None and v.name != "" else None for v in node.inputs]
         wanted = pattern.inputs
@@ -344,16 +344,18 @@ def _height(pattern: Pattern | NodePattern) -> int:
     return max(map(_height, pattern.alternatives), default=0) if isinstance(pattern, AnyOf) else 0
 
 
-def _equals(array: ir.Array | None, value: float) -> bool:
+def equals(array: ir.Array | None, value: float) -> bool:
+    """Whether every element is a number, up to the precision of the dtype."""
     if array is None or array.size == 0 or array.dtype.kind not in "fiub" or not np.isfinite(value):
         return False
-    if array.size > 1 and not _equals(array[(0,) * array.ndim], value):  # a weight: its bytes are not looked at
+    if array.size > 1 and not equals(array[(0,) * array.ndim], value):  # a weight: its bytes are not looked at
         return False
     precision = 2 * float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
     return bool(np.all(np.abs(array - value) <= max(precision, 1e-6) * abs(value)))
 
 
-def _same(found: Any, expected: Any) -> bool:
+def same(found: Any, expected: Any) -> bool:
+    """Whether an attribute has the value that a pattern gives."""
     if isinstance(found, bytes):
         found = found.decode()
     if isinstance(expected, list | tuple):

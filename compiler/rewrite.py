@@ -158,6 +158,7 @@ def apply_rules(edit: Editor, rules: Iterable[Rule]) -> None:
         budget -= bool(touched)
         if budget < 0:
             raise InternalError(f"the rules of '{edit.owner}' reach no fixed point", place=f"node {ir.node_id(node)}")
+    edit.rule = ""
 
 
 def _first_that_applies(edit: Editor, rules: Sequence[_Compiled], node: ir.Node) -> Sequence[ir.Node]:
@@ -191,7 +192,7 @@ def _rewrite(edit: Editor, compiled: _Compiled, match: Match) -> Sequence[ir.Nod
         bound[name] = ir.const(value) if is_const else value
         if is_const and value is not None:
             arrays[id(bound[name])] = value
-    edit.at = root
+    edit.at, edit.rule = root, compiled.rule.name
     op = Builder(edit, match, arrays)
     result = compiled.rule.rewrite(op, **{n: bound[n] for n in compiled.takes})
     refused = result if isinstance(result, Refuse) else Refuse("") if result is None else None
@@ -266,9 +267,10 @@ def _escapes(match: Match, root: ir.Node) -> str:
                 continue
             if value.is_graph_output():
                 return f"'{value.name}' is also an output of the graph"
-            for user in ir.users(value):
-                if user not in inside:
-                    return f"'{value.name}' is also used by {ir.node_id(user)}"
+            others = [user for user in ir.users(value) if user not in inside]
+            if others:
+                more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+                return f"'{value.name}' is also used by {', '.join(map(ir.node_id, others[:2]))}{more}"
     return ""
 
 

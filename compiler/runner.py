@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from optc.compiler import analysis, bisect, check, collector, inputs, ir, pieces, printer, reproducer, verify
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
-from optc.compiler.edit import Editor, Refusal, Step
+from optc.compiler.edit import Editor, Refusal, Removal, Step
 from optc.compiler.executable import executable
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.numerics import Array, Numerics, compare
@@ -70,13 +70,14 @@ class Options:
 
 @dataclass
 class Report:
-    """What happened: an outcome a pass, every rewrite made, every near miss, the worst error measured of each group,
-    and the sensitivity of the layers of each LOSSY pass that was refused at first (by its place in the pipeline, from 0: two
-    passes may have the same text)."""
+    """What happened: an outcome a pass, every rewrite made, every near miss, every node removed, the worst error measured of
+    each group, and the sensitivity of the layers of each LOSSY pass that was refused at first (by its place in the pipeline,
+    from 0: two passes may have the same text)."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
     checks: list[check.Check] = field(default_factory=list)
     sensitivity: dict[int, list[Layer]] = field(default_factory=dict)
 
@@ -126,7 +127,7 @@ class _Run:
         self.model, self.options = model, options
         self.edit = Editor(model, options.bisect_limit)
         self.edit.far = options.far
-        self.report = Report(steps=self.edit.steps, refusals=self.edit.refusals)
+        self.report = Report(steps=self.edit.steps, refusals=self.edit.refusals, removals=self.edit.removals)
         self.interface = verify.signature(model)
         self._feeds = options.feeds
         self._counted: tuple[int, int] | None = None
@@ -160,7 +161,7 @@ class _Run:
         """Run one pass; roll it back and raise where it crashes or leaves the model invalid."""
         for instrument in self.options.instruments:
             instrument.before(p, self.edit)
-        self.edit.owner, self.edit.at = p.name, None
+        self.edit.owner, self.edit.at, self.edit.rule = p.name, None, ""
         mark, steps = self.edit.mark(), len(self.edit.steps)
         nodes, start = self._count(), time.perf_counter()
         try:

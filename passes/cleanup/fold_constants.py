@@ -60,7 +60,7 @@ class FoldConstants(Pass):
                     for value, array in zip(node.outputs, arrays, strict=True):
                         edit.replace(value, edit.initializer(array, value.name or ""))
                     inputs = list(node.inputs)
-                    edit.remove(node)
+                    edit.remove(node, "its results are known")
                     edit.sweep(inputs)
 
     def _compute(self, edit: Editor, node: ir.Node, contents: Contents) -> list[ir.Array] | None:

@@ -61,7 +61,7 @@ def _inline(edit: Editor, node: ir.Node) -> bool:
         taken.add(new)
         edit.replace(old, new)
     inputs = list(node.inputs)
-    edit.remove(node)
+    edit.remove(node, "its condition is known: the branch that it takes stays")
     edit.sweep(inputs)
     return True
 

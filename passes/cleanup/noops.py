@@ -141,7 +141,7 @@ def _noop(op_type: str, inputs: int, rewrite: Callable[[ir.Value, ir.Node], Any]
 
 
 def _neutral(op_type: str, element: float) -> Rule:
-    """x·1, x/1, x^1, x - 0, x and true, x or false, and x + 0 of integers (a float -0.0 + 0 is 0.0)."""
+    """x·1, x/1, x^1, x and true, x or false, x - 0, and x + 0 of integers (a float -0.0 + 0 is 0.0, as is -0.0 - -0.0)."""
 
     def pattern(op: PatternBuilder, x: Any, c: Const) -> Any:
         return getattr(op, op_type)(x, c, name="node")
@@ -149,7 +149,7 @@ def _neutral(op_type: str, element: float) -> Rule:
     def rewrite(op: Builder, x: ir.Value, c: Const, node: ir.Node) -> Any:
         if c.dtype.kind not in "iufb" or not np.all(c == element):
             return None
-        if op_type == "Add" and c.dtype.kind == "f" and not np.all(np.signbit(c)):
+        if op_type in ("Add", "Sub") and c.dtype.kind == "f" and np.any(np.signbit(c) != (op_type == "Add")):
             return Refuse("-0.0 + 0.0 is 0.0")
         return _same_contents(x, node)
 
