@@ -262,6 +262,9 @@ def _escapes(match: Match, root: ir.Node) -> str:
             for user in value.consumers():
                 if user not in inside:
                     return f"'{value.name}' is also used by {ir.node_id(user)}"
+    for bound in match.values.values():
+        if bound is not None and bound.producer() in inside:
+            return f"'{bound.name}' is also an operand as it is"  # Add(x, Neg(y)) where x is that Neg
     return ""
 
 
