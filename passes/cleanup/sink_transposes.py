@@ -42,6 +42,7 @@ class SinkTransposes(RewritePass):
             Rule("matmul-of-transpose", one_node("MatMul", 2), _matmul),
             Rule("transpose-of-ones", one_node("Transpose", 1), _of_ones),
             *TRANSPOSED_VIEWS,
+            *(Rule(f"{kind.lower()}-of-transpose", one_node(kind, 2), _reduced) for kind in sorted(carried.REDUCTIONS)),
         )
 
     def run(self, edit: Editor) -> None:
@@ -298,6 +299,17 @@ def _matmul(op: Builder, x: ir.Value, a: ir.Value, node: ir.Node) -> Any:
     inputs = [v if n is None else n.inputs[0] for n, v in zip(inner, (x, a), strict=True)]
     flags = [None if n is None else 1 for n in inner]
     return op.Gemm(*inputs, transA=flags[0], transB=flags[1])
+
+
+def _reduced(op: Builder, x: ir.Value, node: ir.Node) -> Any:
+    """A reduction that drops all that a Transpose put out of order reduces what was transposed."""
+    inner = x.producer()
+    perm = perm_of(inner) if inner is not None else None
+    if inner is None or perm is None or not carried.absorbs(node, perm):
+        return None
+    op.also(inner)
+    constants, attributes = carried.moved(node, perm)
+    return getattr(op, node.op_type)(inner.inputs[0], *constants.values(), **{**node.attributes, **attributes})
 
 
 def _of_ones(op: Builder, x: ir.Value, node: ir.Node) -> Any:

@@ -123,21 +123,23 @@ class Writer:
         return (self.emit("Pad", x, self.constant(pads))[0], to) if max(to) < 12 else (x, shape)
 
 
-def model(seed: int, steps: int = 25) -> onnx.ModelProto:
+def model(seed: int, free: bool, steps: int = 25) -> onnx.ModelProto:
+    """`free`: the leading dimension of the inputs is a name, and the shapes of the outputs are not told."""
     w = Writer(seed)
     while len(w.nodes) < steps:
         w.step()
     made = [v for v in w.pool if v[0] not in ("x", "m")]
     chosen = dict([made[-1], *(made[i] for i in w.rng.integers(0, len(made), 2))])
-    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in w.pool[:2]]
-    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in chosen.items()]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ("N", *s[1:]) if free else s) for n, s in w.pool[:2]]
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None if free else s) for n, s in chosen.items()]
     graph = helper.make_graph(w.nodes, "random", inputs, outputs, w.weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_layouts_change_and_outputs_do_not(seed: int) -> None:
-    before, after = (load.from_proto(model(seed), "random") for _ in range(2))
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+def test_layouts_change_and_outputs_do_not(seed: int, free: bool) -> None:
+    before, after = (load.from_proto(model(seed, free), "random") for _ in range(2))
     interface, edit = verify.signature(after), Editor(after)
     for p in Pipeline.parse(TEXT):
         edit.owner = p.name
