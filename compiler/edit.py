@@ -3,43 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from optc.compiler import ir
 from optc.compiler.dimensions import NOTED
-
-
-@dataclass(frozen=True)
-class Step:
-    """One rewrite that was made: the pass, the node at which, where that node came from, and the rule, if the pass has rules."""
-
-    owner: str
-    node: str
-    op_type: str
-    origin: ir.Origin
-    rule: str = ""
-
-
-@dataclass(frozen=True)
-class Removal:
-    """One node that was removed: the pass, why, and where the node came from."""
-
-    owner: str
-    why: str
-    origin: ir.Origin
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One rewrite that was not made, and why."""
-
-    owner: str
-    rule: str
-    node: str
-    op_type: str
-    reason: str
-    near: bool
+from optc.compiler.steps import Refusal, Removal, Step
+from optc.compiler.wiring import detach, feed, graph_of, put
 
 
 class Editor:
@@ -178,14 +146,14 @@ class Editor:
 
     def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
         """Insert nodes, in order, before a node of a graph."""
-        graph = _graph_of(anchor)
+        graph = graph_of(anchor)
         graph.insert_before(anchor, nodes)
         self._place(graph, anchor, nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
+        self._did(lambda: detach(graph, *reversed(nodes)), program=True)
 
     def place(self, node: ir.Node) -> float:
         """Where a node stands among those of its graph: smaller is earlier. Known in constant time while nodes come and go."""
-        graph = _graph_of(node)
+        graph = graph_of(node)
         places = self._places.get(graph)
         if places is None or node not in places:
             places = self._places[graph] = {n: float(i) for i, n in enumerate(graph)}
@@ -207,14 +175,14 @@ class Editor:
     def append(self, graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
         self._places.pop(graph, None)
         graph.extend(nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
+        self._did(lambda: detach(graph, *reversed(nodes)), program=True)
 
     def remove(self, node: ir.Node, why: str = "") -> None:
         """Remove a node none of whose outputs is used; its bodies stop using what they captured.
 
         `why` is for people who ask where a source node went; without it, it is the rewrite that is being made.
         """
-        graph = _graph_of(node)
+        graph = graph_of(node)
         users = [node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)]
         noted, why = len(self.removals), why or self._rewriting()
         self.removals += [Removal(self.owner, why, ir.origin(n)) for n in users]
@@ -281,8 +249,8 @@ class Editor:
     def set_inputs(self, node: ir.Node, values: Sequence[ir.Value | None]) -> None:
         """Give a node these inputs, more or fewer than it has."""
         before = list(node.inputs)
-        _feed(node, values)
-        self._did(lambda: _feed(node, before), program=True)
+        feed(node, values)
+        self._did(lambda: feed(node, before), program=True)
 
     def set_op_type(self, node: ir.Node, op_type: str) -> None:
         before = node.op_type
@@ -360,8 +328,8 @@ class Editor:
         before, origin = node.attributes.get(name), ir.origin(node)
         if self.owner not in origin.passes:
             self.set_origin(node, origin.by(self.owner))
-        _put(node, name, attr)
-        self._did(lambda: _put(node, name, before), program=True)
+        put(node, name, attr)
+        self._did(lambda: put(node, name, before), program=True)
 
     def set_type(self, value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
         """Record what was learnt of a value. Not a change of the program: never done to graph inputs and outputs."""
@@ -411,36 +379,3 @@ def _declared(told: ir.Shape | None, found: ir.Shape | None) -> ir.Shape | None:
     return ir.Shape(
         [new if isinstance(new, int) or old == ir.SymbolicDim(None) else old for old, new in zip(told, found, strict=True)]
     )
-
-
-def _graph_of(node: ir.Node) -> ir.Graph:
-    graph = node.graph
-    if not isinstance(graph, ir.Graph):
-        raise ValueError(f"{ir.node_id(node)} is in no graph")
-    return graph
-
-
-def _detach(graph: ir.Graph, *nodes: ir.Node) -> None:
-    for node in nodes:
-        release(node)
-        ir.remove_node(graph, node)
-
-
-def release(node: ir.Node) -> None:
-    """Let a node that is given up, and its bodies, use nothing."""
-    for user in (node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)):
-        for i in range(len(user.inputs)):
-            user.replace_input_with(i, None)
-
-
-def _feed(node: ir.Node, values: Sequence[ir.Value | None]) -> None:
-    node.resize_inputs(len(values))
-    for i, value in enumerate(values):
-        node.replace_input_with(i, value)
-
-
-def _put(node: ir.Node, name: str, attr: Any) -> None:
-    if attr is None:
-        node.attributes.pop(name, None)
-    else:
-        node.attributes[name] = attr

@@ -7,10 +7,11 @@ from typing import Any
 
 from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError
-from optc.compiler.edit import Editor, release
+from optc.compiler.edit import Editor
 from optc.compiler.pattern import Match
 from optc.compiler.rewrite import Builder, Refuse
 from optc.compiler.shapes import infer_node
+from optc.compiler.wiring import release
 
 
 def replace_values(
