@@ -11,6 +11,7 @@ from optc.compiler import (
     atomic,
     bundle,
     bundling,
+    collector,
     inputs,
     ir,
     lineage,
@@ -182,30 +183,37 @@ def optimize(
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
     if lineage_file is not None:
         atomic.check_writable(Path(lineage_file))
-    source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
-    ops.expand(source)
-    save.save(source, output)
-    if lineage_file is not None:
-        lineage.write(Path(lineage_file), lineage.of(before, source, report.removals))
-    return OptResult(output, before.count, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
+    with collector.paused():
+        text, traced = DEFAULT_PASSES if passes is None else passes, lineage_file is not None
+        source, report, before, origins = _run(Path(model), text, shapes, data, options, traced)
+        ops.expand(source)
+        after = sum(f.stat().st_size for f in save.save(source, output))
+    if lineage_file is not None and origins is not None:
+        lineage.write(Path(lineage_file), lineage.of(origins, source, report.removals))
+    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), after, report)
 
 
 def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
     """A model after passes, and what they did; outputs are not compared."""
-    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off"))
+    source, report, *_ = _run(Path(model), passes, shapes, None, runner.Options(check="off", far=True))
     return source, report
 
 
 def _run(
-    path: Path, passes: str, shapes: Shapes | None, data: str | Path | None, options: runner.Options | None
-) -> tuple[ir.Model, runner.Report, lineage.Source]:
+    path: Path,
+    passes: str,
+    shapes: Shapes | None,
+    data: str | Path | None,
+    options: runner.Options | None,
+    traced: bool = False,
+) -> tuple[ir.Model, runner.Report, int, lineage.Source | None]:
     pipeline = Pipeline.parse(passes)
     source = load.load(path, shapes)
-    before = lineage.Source.of(source)
+    before, origins = ir.count_nodes(source), lineage.Source.of(source) if traced else None
     options = options or runner.Options()
     if data is not None:
         options = replace(options, feeds=samples.read(Path(data), source))
-    return source, runner.run(pipeline, source, options), before
+    return source, runner.run(pipeline, source, options), before, origins
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def find(before: ir.Model, passes: Sequence[Pass], good: Callable[[ir.Model], bo
 def _run(before: ir.Model, passes: Sequence[Pass], limit: int | None) -> tuple[Editor, list[int]]:
     """The passes on a copy; how many rewrites had been made after each."""
     edit = Editor(before.clone(), limit)
+    edit.far = False
     ends = []
     for p in passes:
         edit.owner = p.name

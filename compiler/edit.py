@@ -60,6 +60,9 @@ class Editor:
         self.steps: list[Step] = []
         self.removals: list[Removal] = []
         self.refusals: list[Refusal] = []
+        self.far = True  # whether refusals are noted also where a rule met no more than its first operator
+        self._numbers: dict[str, int] = {}
+        self._places: dict[ir.Graph, dict[ir.Node, float]] = {}
         self._disordered: dict[ir.Graph, None] = {}
         self._journal: list[tuple[Callable[[], object], bool]] = []
         self._names = ir.used_names(model.graph)
@@ -106,12 +109,19 @@ class Editor:
 
     def fresh(self, hint: str) -> str:
         """A name that no value or node has: the hint itself, or the hint with the smallest free number."""
-        name, number = hint, 0
+        name, before = hint, self._numbers.get(hint, 0)
+        number = before
         while name in self._names:
             number += 1
             name = f"{hint}_{number}"
         self._names.add(name)
-        self._did(lambda: self._names.discard(name))
+        self._numbers[hint] = number
+
+        def undo() -> None:
+            self._names.discard(name)
+            self._numbers[hint] = before
+
+        self._did(undo)
         return name
 
     def node(
@@ -157,9 +167,32 @@ class Editor:
         """Insert nodes, in order, before a node of a graph."""
         graph = _graph_of(anchor)
         graph.insert_before(anchor, nodes)
+        self._place(graph, anchor, nodes)
         self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
 
+    def place(self, node: ir.Node) -> float:
+        """Where a node stands among those of its graph: smaller is earlier. Known in constant time while nodes come and go."""
+        graph = _graph_of(node)
+        places = self._places.get(graph)
+        if places is None or node not in places:
+            places = self._places[graph] = {n: float(i) for i, n in enumerate(graph)}
+        return places[node]
+
+    def _place(self, graph: ir.Graph, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+        """New nodes stand between their neighbours; where there is no room for a number, all are counted again when asked."""
+        places = self._places.get(graph)
+        if places is None or not nodes:
+            return
+        before, end = ir.previous_node(graph, nodes[0]), places.get(anchor)
+        start = -1.0 if before is None else places.get(before)
+        if start is None or end is None or end - start < 1e-6:
+            del self._places[graph]
+            return
+        step = (end - start) / (len(nodes) + 1)
+        places.update((node, start + step * (i + 1)) for i, node in enumerate(nodes))
+
     def append(self, graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
+        self._places.pop(graph, None)
         graph.extend(nodes)
         self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
 
@@ -176,12 +209,13 @@ class Editor:
         follower = ir.next_node(graph, node)
         for user, i, _ in uses:
             user.replace_input_with(i, None)
-        graph.remove(node)
+        ir.remove_node(graph, node)
 
         def undo() -> None:
             del self.removals[noted:]
             for user, i, value in uses:
                 user.replace_input_with(i, value)
+            self._places.pop(graph, None)
             if follower is None:
                 graph.append(node)
             else:
@@ -198,13 +232,13 @@ class Editor:
         work = [v for v in values if v is not None]
         while work:
             value = work.pop()
-            if value.uses() or value.is_graph_output() or value.is_graph_input() or value.graph is None:
+            if ir.is_used(value) or value.is_graph_output() or value.is_graph_input() or value.graph is None:
                 continue
             node = value.producer()
             if node is None:
                 if value.is_initializer():
                     self.remove_initializer(value)
-            elif not any(v.uses() or v.is_graph_output() for v in node.outputs):
+            elif not any(ir.is_used(v) or v.is_graph_output() for v in node.outputs):
                 gone = {g for body in ir.bodies(node) for g in ir.all_graphs(body)}
                 users = [node, *(n for g in gone for n in g)]
                 inputs = dict.fromkeys(v for n in users for v in n.inputs if v is not None and v.graph not in gone)
@@ -315,8 +349,10 @@ class Editor:
         """Sort a graph topologically (stable)."""
         before = list(graph)
         graph.sort()
+        self._places.pop(graph, None)
 
         def undo() -> None:
+            self._places.pop(graph, None)
             graph.remove(before)
             graph.extend(before)
 
@@ -333,7 +369,7 @@ def _graph_of(node: ir.Node) -> ir.Graph:
 def _detach(graph: ir.Graph, *nodes: ir.Node) -> None:
     for node in nodes:
         release(node)
-        graph.remove(node)
+        ir.remove_node(graph, node)
 
 
 def release(node: ir.Node) -> None:

@@ -6,6 +6,7 @@ is held against one node for a person who asks why: what does not fit is noted, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from optc.compiler import ir, printer
@@ -86,7 +87,7 @@ class _Fitting:
             best = other if other.better(best) else best
         return best
 
-    def _operands(self, wanted: list[Pattern], inputs: list[ir.Value | None], node: ir.Node, fit: Fit, depth: int) -> Fit:
+    def _operands(self, wanted: Sequence[Pattern], inputs: list[ir.Value | None], node: ir.Node, fit: Fit, depth: int) -> Fit:
         for pattern, value in zip(wanted, inputs, strict=True):
             fit = self._value(pattern, value, node, fit, depth)
         return fit

@@ -138,10 +138,14 @@ def function(op_type: str, opset: int) -> ir.Function:
     return onnx_ir.serde.deserialize_function(onnx.parser.parse_function(text))
 
 
+def used(model: ir.Model) -> list[str]:
+    """The `optc` operators of a model, sorted."""
+    return sorted({n.op_type for g in ir.all_graphs(model.graph) for n in g if n.domain == ir.DOMAIN})
+
+
 def attach(model: ir.Model) -> None:
     """Give the model the functions of the `optc` operators it uses: any ONNX runtime can then run it."""
-    used = {n.op_type for g in ir.all_graphs(model.graph) for n in g if n.domain == ir.DOMAIN}
-    for op_type in sorted(used):
+    for op_type in used(model):
         made = function(op_type, model.opset_imports[""])
         model.functions[made.identifier()] = made
 

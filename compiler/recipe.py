@@ -18,8 +18,9 @@ from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
-    "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,fuse-pad-conv,fuse-conv-bn,"
-    "fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,canonicalize,share-subexpressions,eliminate-dead"
+    "infer-shapes,canonicalize,fold-constants,inline-if,unroll-loops,hoist-invariants,simplify-shapes,zero-states,share-subexpressions,"
+    "fuse-pad-conv,fuse-conv-bn,fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,slices-to-split,merge-scalings,"
+    "sink-transposes,canonicalize,share-subexpressions,tie-weights,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import onnx
-import onnx.shape_inference
 
-from optc.compiler import ir, ops, shape_rules, symbolic
+from optc.compiler import ir, onnx_inference, ops, shape_rules, symbolic
 from optc.compiler.contents import INTEGERS, SMALL, Contents, dims, known_array
 from optc.compiler.edit import Editor
 
@@ -22,6 +21,8 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
 
     `contents` may be shared by calls between which the graph does not change.
     """
+    if _is_settled(node):
+        return False
     changed = False
     inferred = outputs(node, edit.model.opset_imports, contents or Contents())
     for value, (dtype, shape) in zip(node.outputs, inferred, strict=True):
@@ -35,6 +36,52 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
             edit.set_type(value, dtype, merged)
             changed = True
     return changed
+
+
+_BY_SHAPES = frozenset(
+    [
+        "Add",
+        "And",
+        "Cast",
+        "Concat",
+        "Cos",
+        "Div",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Gather",
+        "Greater",
+        "Less",
+        "Log",
+        "MatMul",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Reciprocal",
+        "Relu",
+        "Shape",
+        "Sigmoid",
+        "Sin",
+        "Softmax",
+        "Sqrt",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Where",
+    ]
+)
+"""Operators whose results have extents that follow from those of the inputs and from attributes alone."""
+
+
+def _is_settled(node: ir.Node) -> bool:
+    """Whether all extents around a node are numbers already: there is nothing to learn."""
+    if node.op_type not in _BY_SHAPES or node.domain:
+        return False
+    return all(
+        v is None or (v.shape is not None and v.dtype is not None and v.shape.is_static()) for v in (*node.inputs, *node.outputs)
+    )
 
 
 def _is_complete(value: ir.Value) -> bool:
@@ -171,26 +218,27 @@ def _stand_in(value: ir.Value) -> ir.Value:
 
 def _by_onnx(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[Type]:
     nothing: list[Type] = [(None, None)] * len(node.outputs)
-    schema = ir.schema(node, opsets.get("" if node.domain == "ai.onnx" else node.domain, 0))
-    if schema is None:
+    if ir.schema(node, opsets.get("" if node.domain == "ai.onnx" else node.domain, 0)) is None:
         return nothing
-    types: dict[str, onnx.TypeProto] = {}
-    data: dict[str, onnx.TensorProto] = {}
+    inputs: list[onnx_inference.Input] = []
     for value in node.inputs:
         if value is None or not value.name:
-            continue
-        if value.dtype is None or not isinstance(value.type, ir.TensorType):
+            inputs.append(None)
+        elif value.dtype is None or not isinstance(value.type, ir.TensorType):
             return nothing  # sequences and optionals keep what loading found
-        types[value.name] = type_proto(value)
-        array = _data(value, contents)
-        if array is not None:
-            data[value.name] = onnx.numpy_helper.from_array(array, value.name)
-    imports = [onnx.helper.make_opsetid(d, v) for d, v in opsets.items()]
-    try:
-        found = onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data, opset_imports=imports)
-    except (onnx.shape_inference.InferenceError, RuntimeError):
+        else:
+            array = _data(value, contents)
+            inputs.append((int(value.dtype), _texts(value), None if array is None else (array.tobytes(), array.shape)))
+    found = onnx_inference.infer(node, tuple(opsets.items()), inputs)
+    if found is None:
         return nothing  # an inconsistent node: the verifier says so, with the place
-    return [_type(found[v.name]) if v.name in found else (None, None) for v in node.outputs]
+    return [(dtype, None if shape is None else ir.Shape(shape)) for dtype, shape in found]
+
+
+def _texts(value: ir.Value) -> tuple[int | str, ...] | None:
+    """The dimensions as ONNX knows them; one without a name gets one, so that it equals no other."""
+    known = dims(value)
+    return None if known is None else tuple(map(symbolic.text, known))
 
 
 def _data(value: ir.Value, contents: Contents) -> ir.Array | None:
@@ -200,13 +248,6 @@ def _data(value: ir.Value, contents: Contents) -> ir.Array | None:
         return held.numpy() if held.size <= SMALL and held.dtype in (*INTEGERS, ir.DataType.FLOAT) else None
     content = known_array(contents.of(value)) if value.dtype in (ir.DataType.INT64, ir.DataType.INT32) else None
     return content if content is None or value.dtype is None else content.astype(value.dtype.numpy())
-
-
-def _type(proto: onnx.TypeProto) -> Type:
-    if not proto.HasField("tensor_type"):
-        return None, None
-    tensor = proto.tensor_type
-    return ir.DataType(tensor.elem_type), ir.Shape(map(_dim, tensor.shape.dim)) if tensor.HasField("shape") else None
 
 
 def type_proto(value: ir.Value) -> onnx.TypeProto:
@@ -224,9 +265,3 @@ def type_proto(value: ir.Value) -> onnx.TypeProto:
             else:
                 added.dim_param = text
     return proto
-
-
-def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dim.HasField("dim_value"):
-        return int(dim.dim_value)
-    return dim.dim_param or None

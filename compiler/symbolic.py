@@ -233,6 +233,15 @@ def parse(text: str) -> Dim:
     return dim if str(dim) == text else name(text)
 
 
+def formula(text: str) -> Dim | None:
+    """What a text means as an expression, in whatever order and spacing it is written; None where it is a mere name."""
+    try:
+        dim = _Parser(text).whole()
+    except ValueError:
+        return None
+    return None if isinstance(dim, Expr) and names(dim) == {text} else dim
+
+
 def text(dim: Dim) -> int | str:
     """What a shape holds: the number, the bare name, or the text of the expression. Inverse of `parse`."""
     if isinstance(dim, int):
