@@ -191,30 +191,35 @@ def optimize(
         atomic.check_writable(Path(lineage_file))
     text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
     with collector.paused():
-        source, report, before = _run(Path(model), text, shapes, data, options)
+        source, report, before, origins = _run(Path(model), text, shapes, data, options, lineage_file is not None)
         ops.expand(source)
         after = sum(f.stat().st_size for f in save.save(source, output))
-    if lineage_file is not None:
-        lineage.write(Path(lineage_file), lineage.of(before, source, report.removals))
-    return OptResult(output, before.count, ir.count_nodes(source), sources.size(Path(model)), after, report)
+    if lineage_file is not None and origins is not None:
+        lineage.write(Path(lineage_file), lineage.of(origins, source, report.removals))
+    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), after, report)
 
 
 def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
     """A model after passes, and what they did; outputs are not compared."""
-    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off", far=True))
+    source, report, *_ = _run(Path(model), passes, shapes, None, runner.Options(check="off", far=True))
     return source, report
 
 
 def _run(
-    path: Path, passes: str, shapes: Shapes | None, data: str | Path | None, options: runner.Options | None
-) -> tuple[ir.Model, runner.Report, lineage.Source]:
+    path: Path,
+    passes: str,
+    shapes: Shapes | None,
+    data: str | Path | None,
+    options: runner.Options | None,
+    traced: bool = False,
+) -> tuple[ir.Model, runner.Report, int, lineage.Source | None]:
     pipeline = Pipeline.parse(passes)
     source = load.load(path, shapes)
-    before = lineage.Source.of(source)
+    before, origins = ir.count_nodes(source), lineage.Source.of(source) if traced else None
     options = options or runner.Options()
     if data is not None:
         options = replace(options, feeds=samples.read(Path(data), source))
-    return source, runner.run(pipeline, source, options), before
+    return source, runner.run(pipeline, source, options), before, origins
 
 
 @dataclass(frozen=True)

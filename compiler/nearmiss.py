@@ -6,6 +6,7 @@ is held against one node for a person who asks why: what does not fit is noted, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from optc.compiler import ir, printer

@@ -17,6 +17,8 @@ from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pass, Pipeline
 from optc.compiler.recipe import DEFAULT_PASSES
 from optc.compiler.target import Target
+from tests.passes.miscompiles import control
+from tests.passes.miscompiles.case import Case
 
 MODELS = ("fashion_cnn", "minilm_l6", "efflite0", "crepe_tiny", "g2p_decoder_step", "silero_vad")
 LONG = {"quantize-weights": "{max-error=1}", "prune-weights": "{max-error=1}", "share-weights": "{max-error=1}"}
@@ -52,6 +54,14 @@ def holes(source: ir.Model, result: ir.Model, found: lineage.Lineage) -> list[st
 @pytest.mark.parametrize("name", MODELS)
 def test_every_node_is_explained_through_every_pass(name: str) -> None:
     source = load.load(zoo.fetch(name))
+    for text in (*SINGLE, *WHOLE):
+        result, found = traced(source, *Pipeline.parse(text))
+        assert holes(source, result, found) == [], text
+
+
+@pytest.mark.parametrize("case", control.CASES, ids=lambda case: case.name)
+def test_branches_and_loops_are_explained_too(case: Case) -> None:
+    source = load.from_proto(case.proto(), case.name)
     for text in (*SINGLE, *WHOLE):
         result, found = traced(source, *Pipeline.parse(text))
         assert holes(source, result, found) == [], text

@@ -103,8 +103,11 @@ def _states(old: onnx.ValueInfoProto, new: onnx.ValueInfoProto) -> bool:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the evaluator of float16 that overflows
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_known_miscompile_is_not_ours(case: Case) -> None:
-    found = faults(case, map(Pipeline.parse, PIPELINES))
-    wrong = {p: fault for p, fault in zip(PIPELINES, found, strict=True) if fault}
+    pipelines = {p: Pipeline.parse(p) for p in PIPELINES}
+    if case.bitwise:
+        pipelines = {text: p for text, p in pipelines.items() if all(one.numerics is Numerics.BITWISE for one in p)}
+    found = faults(case, pipelines.values())
+    wrong = {p: fault for p, fault in zip(pipelines, found, strict=True) if fault}
     assert {p: fault for p, fault in wrong.items() if p not in case.otherwise} == {}
     assert wrong.keys() == case.otherwise.keys()
 

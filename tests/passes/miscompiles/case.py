@@ -26,6 +26,7 @@ class Case:
     floats are drawn from ±`within`, integers from `integers`; `special`: also with NaN, infinities and -0.0 among them. `feeds`
     are taken instead where they are given. Outputs are compared up to `tolerance`, with those of onnxruntime without
     optimizations, or (`evaluator`) of onnx's own evaluator. `otherwise` names passes that must differ, and why that is right.
+    `bitwise`: only for passes that promise identical outputs (sums in another order may lose the sign of a zero).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Case:
     tolerance: float = 1e-5
     evaluator: bool = False
     otherwise: Mapping[str, str] = field(default_factory=dict)
+    bitwise: bool = False
 
     def proto(self) -> onnx.ModelProto:
         weights = f"<{self.weights}>" if self.weights else ""

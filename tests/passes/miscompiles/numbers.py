@@ -11,7 +11,7 @@ CONSTANTS = "float zero = {0}, float negative = {-0.0}, float one = {1}, float t
 
 
 def _sum(name: str, body: str, weights: str = CONSTANTS, header: str = X, opset: int = 17) -> Case:
-    return Case(f"arithmetic: {name}", header, body, weights, opset)
+    return Case(f"arithmetic: {name}", header, body, weights, opset, bitwise="the sign of zero" in name)
 
 
 ARITHMETIC = (
