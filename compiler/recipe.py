@@ -19,7 +19,8 @@ from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,drop-neutral,fuse-pad,"
-    "fuse-hard-swish,fuse-gelu,fuse-product-views,fuse-affine,canonicalize,share-subexpressions,eliminate-dead"
+    "fuse-hard-swish,fuse-gelu,fuse-lstm,fuse-gru,fuse-product-views,fuse-affine,canonicalize,"
+    "share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
 

@@ -13,6 +13,8 @@ PASSES = {
     "fuse-product-views": "optc.passes.fusion.product_views:FuseProductViews",
     "fuse-affine": "optc.passes.fusion.affine:FuseAffine",
     "fuse-matmul-add": "optc.passes.fusion.matmul_add:FuseMatMulAdd",
+    "fuse-lstm": "optc.passes.fusion.lstm:FuseLstm",
+    "fuse-gru": "optc.passes.fusion.gru:FuseGru",
     "merge-parallel": "optc.passes.fusion.merge_parallel:MergeParallel",
     "fuse-hard-swish": "optc.passes.fusion.hard_swish:FuseHardSwish",
     "fuse-gelu": "optc.passes.fusion.gelu:FuseGelu",
