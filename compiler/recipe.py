@@ -19,7 +19,7 @@ from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
     "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions,drop-neutral,fuse-pad,"
-    "fuse-hard-swish,fuse-gelu,fuse-lstm,fuse-gru,fuse-product-views,fuse-affine,canonicalize,"
+    "fuse-hard-swish,fuse-gelu,fuse-lstm,fuse-gru,merge-recurrent-steps,fuse-product-views,fuse-affine,canonicalize,"
     "share-subexpressions,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""

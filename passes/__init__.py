@@ -15,6 +15,7 @@ PASSES = {
     "fuse-matmul-add": "optc.passes.fusion.matmul_add:FuseMatMulAdd",
     "fuse-lstm": "optc.passes.fusion.lstm:FuseLstm",
     "fuse-gru": "optc.passes.fusion.gru:FuseGru",
+    "merge-recurrent-steps": "optc.passes.fusion.recurrent_steps:MergeRecurrentSteps",
     "merge-parallel": "optc.passes.fusion.merge_parallel:MergeParallel",
     "fuse-hard-swish": "optc.passes.fusion.hard_swish:FuseHardSwish",
     "fuse-gelu": "optc.passes.fusion.gelu:FuseGelu",

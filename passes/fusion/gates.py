@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -89,10 +90,20 @@ def _sum(node: ir.Node, depth: int) -> Gates | None:
     if constant is None:
         first, second = gates(a, depth - 1), gates(b, depth - 1)
         return None if first is None or second is None or first.size != second.size else first.plus(second, node)
-    found = gates(a if ir.const_tensor(b) is not None else b, depth - 1)
-    if found is None or constant.size not in (1, found.size) or (constant.ndim and constant.shape[-1] != constant.size):
+    other = a if ir.const_tensor(b) is not None else b
+    found, shape = gates(other, depth - 1), dims(other)
+    if (
+        found is None
+        or shape is None
+        or constant.ndim > len(shape)
+        or (constant.ndim and constant.shape[-1] not in (1, found.size))
+    ):
         return None
-    return Gates(found.weights, found.bias + constant.astype(np.float64).reshape(-1), found.nodes | {node})
+    before = (1,) * (len(shape) - constant.ndim) + constant.shape[:-1]  # of a state of zeros
+    if any(k not in (1, d) for k, d in zip(before, shape[:-1], strict=False)):
+        return None
+    rows = np.broadcast_to(constant, (*constant.shape[:-1], found.size)).astype(np.float64).reshape(-1, found.size)
+    return Gates(found.weights, found.bias + rows[0], found.nodes | {node}) if (rows == rows[0]).all() else None
 
 
 def _part(value: ir.Value, node: ir.Node, depth: int) -> Gates | None:
@@ -130,17 +141,36 @@ def kept_apart(parts: Iterable[Gates], inside: Iterable[ir.Node]) -> Refuse | No
     return None
 
 
+class Weights:
+    """Arrays of float32 as initializers, each content once: the steps of an unrolled layer have the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[int, ...], bytes], ir.Value] = {}
+
+    def value(self, op: Builder, array: ir.Array, hint: str) -> ir.Value | None:
+        held = np.ascontiguousarray(array[None], np.float32)
+        key = held.shape, hashlib.sha256(held.tobytes()).digest()
+        known = self._known.get(key)
+        if known is None or not known.is_initializer() or known.graph is None:
+            known = op.value(held, hint)
+            if known is not None:
+                self._known[key] = known
+        return known
+
+
 def as_step(op: Builder, values: Sequence[ir.Value]) -> ir.Value | Refuse:
     """Values [N, k] or [1, N, k], side by side, as a sequence of one step, [1, N, Σk]."""
     made: list[ir.Value] = []
     for value in values:
-        shape = dims(value) or ()
+        shape, held = dims(value) or (), ir.const(value)
         if len(shape) == 3 and shape[0] == 1:
             made.append(value)
-        elif len(shape) == 2:
-            made.append(op.Unsqueeze(value, np.array([0])) if op.opset >= 13 else op.Unsqueeze(value, axes=[0]))
-        else:
+        elif len(shape) != 2:
             return Refuse(f"'{value.name}' is of shape {list(shape)}, not one step of a sequence")
+        elif held is not None:
+            made.append(op.value(held[None], f"{value.name}_step") or value)
+        else:
+            made.append(op.Unsqueeze(value, np.array([0])) if op.opset >= 13 else op.Unsqueeze(value, axes=[0]))
     joined: ir.Value = made[0] if len(made) == 1 else op.Concat(*made, axis=2)
     return joined
 

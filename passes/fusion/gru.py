@@ -12,7 +12,7 @@ from optc.compiler import ir
 from optc.compiler.contents import dims
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.gates import Gates, as_step, from_step, gates, kept_apart
+from optc.passes.fusion.gates import Gates, Weights, as_step, from_step, gates, kept_apart
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class FuseGru(RewritePass):
     numerics = Numerics.REASSOCIATED
 
     def rules(self) -> Sequence[Rule]:
-        return tuple(Rule(f"gru-{name}", pattern, _rewrite(turned)) for name, (pattern, turned) in MIXES.items())
+        weights = Weights()
+        return tuple(Rule(f"gru-{name}", pattern, _rewrite(turned, weights)) for name, (pattern, turned) in MIXES.items())
 
 
 def _keep(op: PatternBuilder, z: Any, h: Any, n: Any) -> Any:
@@ -69,7 +70,7 @@ class _Candidate:
     before: bool
 
 
-def _rewrite(turned: bool) -> Any:
+def _rewrite(turned: bool, weights: Weights) -> Any:
     def rewrite(op: Builder, z: ir.Value, h: ir.Value, n: ir.Value) -> Any:
         update, found, shape = gates(z), _candidate(n, h), dims(h)
         reset = gates(found.reset.inputs[0]) if found is not None else None
@@ -99,8 +100,9 @@ def _rewrite(turned: bool) -> Any:
         x, state = as_step(op, inputs), as_step(op, [h])
         if isinstance(x, Refuse) or isinstance(state, Refuse):
             return x if isinstance(x, Refuse) else state
+        given = [weights.value(op, a, f"{h.name}_{k}") for k, a in zip("WRB", (w, r, b), strict=True)]
         _, last = op.GRU(
-            x, *(a[None].astype(np.float32) for a in (w, r, b)), None, state,
+            x, *given, None, state,
             outputs=2, hidden_size=hidden, linear_before_reset=int(found.before),
         )  # fmt: skip
         return from_step(op, last, len(shape))

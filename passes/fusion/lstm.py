@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from optc.compiler import ir
 from optc.compiler.contents import dims
 from optc.compiler.numerics import Numerics
-from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass
-from optc.passes.fusion.gates import as_step, from_step, gates, kept_apart
+from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
+from optc.passes.fusion.gates import Weights, as_step, from_step, gates, kept_apart
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,17 @@ class FuseLstm(RewritePass):
     name = "fuse-lstm"
     numerics = Numerics.REASSOCIATED
 
-    def pattern(self, op: PatternBuilder, f: Any, c: Any, i: Any, g: Any, o: Any) -> Any:
-        state = op.Add(op.Mul(op.Sigmoid(f), c), op.Mul(op.Sigmoid(i), op.Tanh(g)))
-        return op.Mul(op.Sigmoid(o), op.Tanh(state)), state
+    def rules(self) -> Sequence[Rule]:
+        return (Rule("lstm-cell", _cell, _rewrite(Weights())),)
 
-    def rewrite(self, op: Builder, f: ir.Value, c: ir.Value, i: ir.Value, g: ir.Value, o: ir.Value) -> Any:
+
+def _cell(op: PatternBuilder, f: Any, c: Any, i: Any, g: Any, o: Any) -> Any:
+    state = op.Add(op.Mul(op.Sigmoid(f), c), op.Mul(op.Sigmoid(i), op.Tanh(g)))
+    return op.Mul(op.Sigmoid(o), op.Tanh(state)), state
+
+
+def _rewrite(weights: Weights) -> Any:
+    def rewrite(op: Builder, f: ir.Value, c: ir.Value, i: ir.Value, g: ir.Value, o: ir.Value) -> Any:
         if c.dtype != ir.DataType.FLOAT:
             return Refuse("engines run LSTM in float32")
         parts = [gates(v) for v in (i, o, f, g)]  # in the order of ONNX: i o f c
@@ -55,17 +62,18 @@ class FuseLstm(RewritePass):
         w = np.concatenate([np.concatenate([p.of(v) for v in inputs], axis=1) for p in found])
         r = np.concatenate([p.of(h) if h is not None else np.zeros((hidden, hidden)) for p in found])
         b = np.concatenate([*(p.bias for p in found), np.zeros(4 * hidden)])
-        x, state = as_step(op, inputs), as_step(op, [c])
+        start = ir.const(c)
+        x, state = as_step(op, inputs), as_step(op, [c]) if start is None or start.any() else None
         before = as_step(op, [h]) if h is not None else None
         for step in (x, state, before):
             if isinstance(step, Refuse):
                 return step
-        _, last, cell = op.LSTM(
-            x, w[None].astype(np.float32), r[None].astype(np.float32), b[None].astype(np.float32), None, before, state,
-            outputs=3, hidden_size=hidden,
-        )  # fmt: skip
+        given = [weights.value(op, a, f"{c.name}_{k}") for k, a in zip("WRB", (w, r, b), strict=True)]
+        _, last, cell = op.LSTM(x, *given, None, before, state, outputs=3, hidden_size=hidden)
         rank = len(shape)
         return from_step(op, last, rank), from_step(op, cell, rank)
+
+    return rewrite
 
 
 def _hidden_state(sources: list[ir.Value], c: ir.Value, hidden: int) -> ir.Value | None:
