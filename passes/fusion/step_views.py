@@ -64,8 +64,8 @@ def sequence(steps: Sequence[ir.Value | None]) -> Whole | None:
         return None
     whole, axis = next(p[:2] for p in found if p is not None)
     shape = dims(whole)
-    count = shape[axis] if shape is not None and len(shape) == 3 else None
-    if count != len(steps):
+    count = len(steps)
+    if shape is None or len(shape) != 3 or shape[axis] != count:
         return None
     return Whole(whole, axis) if [p[2] % count for p in found if p is not None] == list(range(count)) else None
 
