@@ -13,7 +13,7 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Comparison, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pass, Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES
+from optc.compiler.recipe import DEFAULT_PASSES, ONNXRUNTIME_PASSES
 from optc.compiler.reference import Reference
 from optc.compiler.symbolic import evaluate, names
 
@@ -77,6 +77,19 @@ def test_the_default_pipeline_keeps_the_meaning(opset: int, data: st.DataObject)
     apply(model, *Pipeline.parse(DEFAULT_PASSES))
     assert verify.verify(model, interface) == []
     assert_same(before, model, Numerics.REASSOCIATED)
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+@few
+@given(data=st.data())
+def test_the_dialect_of_onnxruntime_keeps_the_meaning_and_is_rolled_back(opset: int, data: st.DataObject) -> None:
+    model = data.draw(models(opset))
+    before, interface, text = model.clone(), verify.signature(model), printer.text(model)
+    edit = apply(model, *Pipeline.parse(f"{DEFAULT_PASSES},{ONNXRUNTIME_PASSES}"))
+    assert verify.verify(model, interface) == []
+    assert_same(before, model, Numerics.REASSOCIATED)
+    edit.rollback(0)
+    assert printer.text(model) == text
 
 
 @few
