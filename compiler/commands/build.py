@@ -236,6 +236,12 @@ def opt(
     ] = "standard",
     shape: Shape = None,
     data: Data = None,
+    lineage: Annotated[
+        Path | None,
+        typer.Option(
+            "--lineage", help="Write where each node comes from, and what was removed by which pass.", show_default=False
+        ),
+    ] = None,
     json: Json = False,
     check: Check = False,
     verify_each: VerifyEach = False,
@@ -257,6 +263,7 @@ def opt(
             shapes=api.parse_shapes(shape),
             data=data,
             options=api.watched(options, Progress(tell)),
+            lineage_file=lineage,
         )
     if json:
         emit(result.document())
