@@ -256,7 +256,8 @@ def _manners(model: ir.Model) -> dict[str, object]:
 def _types(subject: Subject, model: ir.Model) -> Iterator[str]:
     """Recorded types of inner values against what they are at run time, where all names in them are bound by the inputs."""
     copy = model.clone()
-    known = {v: dims(v) for n in copy.graph for v in n.outputs if isinstance(v.type, ir.TensorType) and not v.is_graph_output()}
+    inner = (v for n in copy.graph for v in n.outputs if v.name and not v.is_graph_output())
+    known = {v: dims(v) for v in inner if isinstance(v.type, ir.TensorType)}
     copy.graph.outputs.extend(known)
     reference = Reference(copy, threads=1)
     for sample in subject.feeds:
