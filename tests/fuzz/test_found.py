@@ -8,7 +8,7 @@ import onnx.parser
 from optc.compiler import ir, load, printer
 from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pipeline
-from optc.compiler.testing.checks import run
+from optc.compiler.testing.checks import Subject, examine, run
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
 
@@ -47,3 +47,14 @@ def test_text_of_doubles_tells_them_apart() -> None:
     weight.const_value = ir.tensor(np.array([1 / 3]), "c")
     again = printer.parse(printer.text(model, whole=True))
     assert ir.const(again.graph.initializers["c"]) == np.array([1 / 3])
+
+
+def test_a_definition_of_layer_normalization_takes_an_empty_batch_that_does_not_lead() -> None:
+    proto = onnx.parser.parse_model(f"""{HEADER} g (float[6,1,N,6] x) => (float[6,1,N,6] y) <float[6] w = {{1, 2, 3, 4, 5, 6}}>
+    {{ y = LayerNormalization (x, w) }}""")
+    rng = np.random.default_rng(0)
+    subject = Subject(proto, [{"x": rng.standard_normal((6, 1, n, 6)).astype(np.float32)} for n in (2, 0)])
+    outcome = examine(subject, Pipeline.parse("inline-functions").passes)
+    assert len(subject.feeds) == 2
+    assert outcome.failures == []
+    assert outcome.rewrites["inline-functions"]
