@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from optc.compiler import bisect as bisection
 from optc.compiler import (
+    atomic,
     bundle,
     bundling,
+    collector,
     inputs,
     ir,
+    lineage,
     load,
     native,
     ops,
@@ -24,6 +26,7 @@ from optc.compiler import (
     values,
     watch,
 )
+from optc.compiler import bisect as bisection
 from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.interface import Shapes
@@ -35,7 +38,7 @@ from optc.compiler.measure.gate import streams
 from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes, parse_specialize
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS, Recipe, parse_shapes, parse_specialize
 from optc.compiler.reference import Reference
 from optc.compiler.target import Target
 from optc.compiler.values import Report
@@ -166,39 +169,57 @@ def optimize(
     output: str | Path,
     *,
     passes: str | None = None,
+    dialect: str = "standard",
     shapes: Shapes | None = None,
     data: str | Path | None = None,
     options: runner.Options | None = None,
+    lineage_file: str | Path | None = None,
 ) -> OptResult:
-    """Optimize an ONNX file into an ONNX file of plain standard operators."""
+    """Optimize an ONNX file into an ONNX file of plain standard operators, or (`dialect="onnxruntime"`) with those of its own.
+
+    `lineage_file` tells where each node comes from.
+    """
     output = Path(output)
+    if dialect not in DIALECTS:
+        raise UserError(f"no dialect '{dialect}'", place="dialect", hint=f"there are: {', '.join(DIALECTS)}")
     if output.is_dir():
         raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
     written = [f for f in (output, save.data_file(output)) if f.exists()]
     if written and any(f.samefile(g) for f in written for g in sources.files(Path(model))):
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
-    source, report, before = _run(Path(model), DEFAULT_PASSES if passes is None else passes, shapes, data, options)
-    ops.expand(source)
-    save.save(source, output)
-    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), output.stat().st_size, report)
+    if lineage_file is not None:
+        atomic.check_writable(Path(lineage_file))
+    text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
+    with collector.paused():
+        source, report, before, origins = _run(Path(model), text, shapes, data, options, lineage_file is not None)
+        ops.expand(source)
+        after = sum(f.stat().st_size for f in save.save(source, output))
+    if lineage_file is not None and origins is not None:
+        lineage.write(Path(lineage_file), lineage.of(origins, source, report.removals))
+    return OptResult(output, before, ir.count_nodes(source), sources.size(Path(model)), after, report)
 
 
 def optimized(model: str | Path, passes: str, shapes: Shapes | None = None) -> tuple[ir.Model, runner.Report]:
     """A model after passes, and what they did; outputs are not compared."""
-    source, report, _ = _run(Path(model), passes, shapes, None, runner.Options(check="off"))
+    source, report, *_ = _run(Path(model), passes, shapes, None, runner.Options(check="off", far=True))
     return source, report
 
 
 def _run(
-    path: Path, passes: str, shapes: Shapes | None, data: str | Path | None, options: runner.Options | None
-) -> tuple[ir.Model, runner.Report, int]:
+    path: Path,
+    passes: str,
+    shapes: Shapes | None,
+    data: str | Path | None,
+    options: runner.Options | None,
+    traced: bool = False,
+) -> tuple[ir.Model, runner.Report, int, lineage.Source | None]:
     pipeline = Pipeline.parse(passes)
     source = load.load(path, shapes)
-    before = ir.count_nodes(source)
+    before, origins = ir.count_nodes(source), lineage.Source.of(source) if traced else None
     options = options or runner.Options()
     if data is not None:
         options = replace(options, feeds=samples.read(Path(data), source))
-    return source, runner.run(pipeline, source, options), before
+    return source, runner.run(pipeline, source, options), before, origins
 
 
 @dataclass(frozen=True)

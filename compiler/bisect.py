@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from optc.compiler import analysis, ir
 from optc.compiler.diagnostics import InternalError
-from optc.compiler.edit import Editor, Step
+from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pass
+from optc.compiler.steps import Step
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def find(before: ir.Model, passes: Sequence[Pass], good: Callable[[ir.Model], bo
 def _run(before: ir.Model, passes: Sequence[Pass], limit: int | None) -> tuple[Editor, list[int]]:
     """The passes on a copy; how many rewrites had been made after each."""
     edit = Editor(before.clone(), limit)
+    edit.far = False
     ends = []
     for p in passes:
         edit.owner = p.name

@@ -22,6 +22,7 @@ from optc.compiler import (
     elsewhere,
     inputs,
     ir,
+    lineage,
     load,
     reproducer,
     runner,
@@ -137,7 +138,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     recipe, tell = job.recipe, job.tell
     tell("reading the model")
     model = load.load(job.model, recipe.shapes)
-    before = ir.count_nodes(model)
+    before, source = ir.count_nodes(model), lineage.Source.of(model)
     inputs_, outputs = (tuple(ValueInfo.of(v) for v in part) for part in (model.graph.inputs, model.graph.outputs))
     draft = Manifest(digest, str(recipe.pipeline), str(recipe.target), inputs_, outputs, tools=_tools())
     asked = specialize.check(recipe.specialize, inputs_, recipe.target)
@@ -169,7 +170,8 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     done = [p for o, p in zip(ran.outcomes, mine, strict=True) if o.kept and (o.rewrites or not isinstance(p, LossyPass))]
     numerics = runner.contract(done)
     lowered = model.clone()
-    outcomes = ran.outcomes + optimize(wanted_by_target, second, lowered, replace(options, gate=None)).outcomes
+    targeted = optimize(wanted_by_target, second, lowered, replace(options, gate=None))
+    outcomes = ran.outcomes + targeted.outcomes
     tell(f"building for {recipe.target}")
     artifact = _artifact(recipe, lowered, job.options.reproducers)
     if asked:
@@ -204,7 +206,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
         hint = "nothing was written: relax the budget, or other passes"
         raise ContractError("; ".join(missed), place=str(job.model), hint=hint)
     records: dict[str, bytes] = {
-        "lineage.json": _json(lineage(lowered)),
+        "lineage.json": lineage.of(source, lowered, ran.removals + targeted.removals).to_bytes(),
         "measurements.json": _json(evidence),
         "decisions.json": decisions.to_bytes(digest, outcomes, evidence),
         "recipe.toml": recipe.absolute().to_toml().encode(),
@@ -311,11 +313,6 @@ def _report(job: Job, evidence: Mapping[str, Any]) -> None:
     """The files that were asked for, also where a budget was missed."""
     for file in job.reports:
         formats.write(formats.render(evidence, formats.of_file(file)), file)
-
-
-def lineage(model: ir.Model) -> dict[str, list[Any]]:
-    """Operator, source nodes and passes of each node, by its name: what a bundle's lineage.json holds."""
-    return {n.name or "": [n.op_type, *asdict(ir.origin(n)).values()] for g in ir.all_graphs(model.graph) for n in g}
 
 
 def _artifact(recipe: Recipe, model: ir.Model, reproducers: Path) -> Artifact:

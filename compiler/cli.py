@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from optc.compiler.commands import about, ask, build, bundles, report, sensitivity
+from optc.compiler.commands import about, ask, build, bundles, diff, explain, report, sensitivity
 from optc.compiler.diagnostics import InternalError, OptcError
 from optc.compiler.stopping import Stopped, stoppable
 
@@ -34,8 +34,8 @@ app.command("inspect", rich_help_panel=BUNDLES)(bundles.inspect)
 app.command("report", rich_help_panel=BUNDLES)(report.report)
 app.command("compare", rich_help_panel=BUNDLES)(report.compare)
 app.command("print", rich_help_panel=ASK)(ask.print_)
-app.command("diff", rich_help_panel=ASK)(ask.diff)
-app.command("explain", rich_help_panel=ASK)(ask.explain)
+app.command("diff", rich_help_panel=ASK)(diff.diff)
+app.command("explain", rich_help_panel=ASK)(explain.explain)
 app.command("sensitivity", rich_help_panel=ASK)(sensitivity.sensitivity)
 app.command("check", rich_help_panel=ASK)(ask.check)
 app.command("bisect", rich_help_panel=ASK)(ask.bisect)

@@ -39,7 +39,8 @@ def decide(
 
     def whole(report: runner.Report) -> runner.Report:
         swept = {**earlier.sensitivity, **{done + place: found for place, found in report.sensitivity.items()}}
-        return replace(report, outcomes=earlier.outcomes + report.outcomes, sensitivity=swept)
+        removals = earlier.removals + report.removals
+        return replace(report, outcomes=earlier.outcomes + report.outcomes, removals=removals, sensitivity=swept)
 
     watched = replace(options, decided=lambda report: journal.write(whole(report)))
     return whole(runner.run(Pipeline(pipeline.passes[done:]), model, watched))

@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from optc.compiler import ir
-
-
-@dataclass(frozen=True)
-class Step:
-    """One rewrite that was made: the pass, the node at which, and where that node came from."""
-
-    owner: str
-    node: str
-    op_type: str
-    origin: ir.Origin
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One rewrite that was not made, and why."""
-
-    owner: str
-    rule: str
-    node: str
-    op_type: str
-    reason: str
-    near: bool
+from optc.compiler.dimensions import NOTED
+from optc.compiler.steps import Refusal, Removal, Step
+from optc.compiler.wiring import detach, feed, graph_of, put
 
 
 class Editor:
@@ -46,8 +25,13 @@ class Editor:
         self.skip: frozenset[str] = frozenset()
         self.owner = ""
         self.at: ir.Node | None = None  # the node being rewritten, for messages
+        self.rule = ""  # the rule that rewrites it, where the pass has rules
         self.steps: list[Step] = []
+        self.removals: list[Removal] = []
         self.refusals: list[Refusal] = []
+        self.far = True  # whether refusals are noted also where a rule met no more than its first operator
+        self._numbers: dict[str, int] = {}
+        self._places: dict[ir.Graph, dict[ir.Node, float]] = {}
         self._disordered: dict[ir.Graph, None] = {}
         self._journal: list[tuple[Callable[[], object], bool]] = []
         self._names = ir.used_names(model.graph)
@@ -59,7 +43,7 @@ class Editor:
         self.at = node
         if node.name in self.skip or (self.limit is not None and len(self.steps) >= self.limit):
             return False
-        self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node)))
+        self.steps.append(Step(self.owner, node.name or "", node.op_type, ir.origin(node), self.rule))
         return True
 
     def refuse(self, node: ir.Node, rule: str, reason: str, *, near: bool = True) -> None:
@@ -94,12 +78,19 @@ class Editor:
 
     def fresh(self, hint: str) -> str:
         """A name that no value or node has: the hint itself, or the hint with the smallest free number."""
-        name, number = hint, 0
+        name, before = hint, self._numbers.get(hint, 0)
+        number = before
         while name in self._names:
             number += 1
             name = f"{hint}_{number}"
         self._names.add(name)
-        self._did(lambda: self._names.discard(name))
+        self._numbers[hint] = number
+
+        def undo() -> None:
+            self._names.discard(name)
+            self._numbers[hint] = before
+
+        self._did(undo)
         return name
 
     def node(
@@ -141,29 +132,71 @@ class Editor:
         imports[domain] = version
         self._did(lambda: imports.__setitem__(domain, before) if before is not None else imports.pop(domain))
 
+    def set_opset(self, version: int) -> None:
+        """Change which version of the standard operators the model's nodes are of, and its IR version where that is too old."""
+        imports, before, written = self.model.opset_imports, self.opset(), self.model.ir_version
+        imports[""] = version
+        self.model.ir_version = max(written or 0, ir.ir_version(version))
+
+        def undo() -> None:
+            imports[""] = before
+            self.model.ir_version = written
+
+        self._did(undo, program=True)
+
     def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
         """Insert nodes, in order, before a node of a graph."""
-        graph = _graph_of(anchor)
+        graph = graph_of(anchor)
         graph.insert_before(anchor, nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
+        self._place(graph, anchor, nodes)
+        self._did(lambda: detach(graph, *reversed(nodes)), program=True)
+
+    def place(self, node: ir.Node) -> float:
+        """Where a node stands among those of its graph: smaller is earlier. Known in constant time while nodes come and go."""
+        graph = graph_of(node)
+        places = self._places.get(graph)
+        if places is None or node not in places:
+            places = self._places[graph] = {n: float(i) for i, n in enumerate(graph)}
+        return places[node]
+
+    def _place(self, graph: ir.Graph, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+        """New nodes stand between their neighbours; where there is no room for a number, all are counted again when asked."""
+        places = self._places.get(graph)
+        if places is None or not nodes:
+            return
+        before, end = ir.previous_node(graph, nodes[0]), places.get(anchor)
+        start = -1.0 if before is None else places.get(before)
+        if start is None or end is None or end - start < 1e-6:
+            del self._places[graph]
+            return
+        step = (end - start) / (len(nodes) + 1)
+        places.update((node, start + step * (i + 1)) for i, node in enumerate(nodes))
 
     def append(self, graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
+        self._places.pop(graph, None)
         graph.extend(nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
+        self._did(lambda: detach(graph, *reversed(nodes)), program=True)
 
-    def remove(self, node: ir.Node) -> None:
-        """Remove a node none of whose outputs is used; its bodies stop using what they captured."""
-        graph = _graph_of(node)
+    def remove(self, node: ir.Node, why: str = "") -> None:
+        """Remove a node none of whose outputs is used; its bodies stop using what they captured.
+
+        `why` is for people who ask where a source node went; without it, it is the rewrite that is being made.
+        """
+        graph = graph_of(node)
         users = [node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)]
+        noted, why = len(self.removals), why or self._rewriting()
+        self.removals += [Removal(self.owner, why, ir.origin(n)) for n in users]
         uses = [(n, i, v) for n in users for i, v in enumerate(n.inputs) if v is not None]
         follower = ir.next_node(graph, node)
         for user, i, _ in uses:
             user.replace_input_with(i, None)
-        graph.remove(node)
+        ir.remove_node(graph, node)
 
         def undo() -> None:
+            del self.removals[noted:]
             for user, i, value in uses:
                 user.replace_input_with(i, value)
+            self._places.pop(graph, None)
             if follower is None:
                 graph.append(node)
             else:
@@ -171,22 +204,26 @@ class Editor:
 
         self._did(undo, program=True)
 
+    def _rewriting(self) -> str:
+        at = f"at '{self.at.name}' ({self.at.op_type})" if self.at is not None else ""
+        return f"{self.rule} {at}".strip()
+
     def sweep(self, values: Iterable[ir.Value | None]) -> None:
         """Remove what computes or holds these values where nothing uses them, and what only that used in turn."""
         work = [v for v in values if v is not None]
         while work:
             value = work.pop()
-            if value.uses() or value.is_graph_output() or value.is_graph_input() or value.graph is None:
+            if ir.is_used(value) or value.is_graph_output() or value.is_graph_input() or value.graph is None:
                 continue
             node = value.producer()
             if node is None:
                 if value.is_initializer():
                     self.remove_initializer(value)
-            elif not any(v.uses() or v.is_graph_output() for v in node.outputs):
+            elif not any(ir.is_used(v) or v.is_graph_output() for v in node.outputs):
                 gone = {g for body in ir.bodies(node) for g in ir.all_graphs(body)}
                 users = [node, *(n for g in gone for n in g)]
                 inputs = dict.fromkeys(v for n in users for v in n.inputs if v is not None and v.graph not in gone)
-                self.remove(node)
+                self.remove(node, "nothing used its results any more")
                 work.extend(inputs)
 
     def supply(self, weight: ir.Value, node: ir.Node) -> None:
@@ -208,6 +245,17 @@ class Editor:
         before = node.inputs[index]
         node.replace_input_with(index, value)
         self._did(lambda: node.replace_input_with(index, before), program=True)
+
+    def set_inputs(self, node: ir.Node, values: Sequence[ir.Value | None]) -> None:
+        """Give a node these inputs, more or fewer than it has."""
+        before = list(node.inputs)
+        feed(node, values)
+        self._did(lambda: feed(node, before), program=True)
+
+    def set_op_type(self, node: ir.Node, op_type: str) -> None:
+        before = node.op_type
+        node.op_type = op_type
+        self._did(lambda: setattr(node, "op_type", before), program=True)
 
     def set_output(self, graph: ir.Graph, index: int, value: ir.Value) -> None:
         """Make `value` the graph's output at `index`. The caller keeps the interface: see `replace`."""
@@ -246,6 +294,8 @@ class Editor:
     def rename(self, named: ir.Value | ir.Node, name: str) -> None:
         """Give a value or node a name that is free, or becomes free with this rewrite."""
         before = named.name
+        if isinstance(named, ir.Node) and ir.is_source(named):
+            self.set_origin(named, ir.origin(named))  # a source node is known by its name
         named.name = name
         self._names.add(name)
         self._did(lambda: setattr(named, "name", before))
@@ -275,9 +325,11 @@ class Editor:
         self._did(undo)
 
     def set_attribute(self, node: ir.Node, name: str, attr: ir.Attr | None) -> None:
-        before = node.attributes.get(name)
-        _put(node, name, attr)
-        self._did(lambda: _put(node, name, before), program=True)
+        before, origin = node.attributes.get(name), ir.origin(node)
+        if self.owner not in origin.passes:
+            self.set_origin(node, origin.by(self.owner))
+        put(node, name, attr)
+        self._did(lambda: put(node, name, before), program=True)
 
     def set_type(self, value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
         """Record what was learnt of a value. Not a change of the program: never done to graph inputs and outputs."""
@@ -289,6 +341,12 @@ class Editor:
             value.type, value.shape = before_type, before_shape
 
         self._did(undo)
+
+    def note_shape(self, value: ir.Value, shape: ir.Shape | None) -> None:
+        """Record the dimensions that were inferred of a graph output, whose shape says what the interface says."""
+        before = value.meta.get(NOTED)
+        value.meta[NOTED] = shape
+        self._did(lambda: value.meta.__setitem__(NOTED, before))
 
     def set_origin(self, node: ir.Node, origin: ir.Origin) -> None:
         before = dict(node.metadata_props)
@@ -304,8 +362,10 @@ class Editor:
         """Sort a graph topologically (stable)."""
         before = list(graph)
         graph.sort()
+        self._places.pop(graph, None)
 
         def undo() -> None:
+            self._places.pop(graph, None)
             graph.remove(before)
             graph.extend(before)
 
@@ -319,30 +379,3 @@ def _declared(told: ir.Shape | None, found: ir.Shape | None) -> ir.Shape | None:
     return ir.Shape(
         [new if isinstance(new, int) or old == ir.SymbolicDim(None) else old for old, new in zip(told, found, strict=True)]
     )
-
-
-def _graph_of(node: ir.Node) -> ir.Graph:
-    graph = node.graph
-    if not isinstance(graph, ir.Graph):
-        raise ValueError(f"{ir.node_id(node)} is in no graph")
-    return graph
-
-
-def _detach(graph: ir.Graph, *nodes: ir.Node) -> None:
-    for node in nodes:
-        release(node)
-        graph.remove(node)
-
-
-def release(node: ir.Node) -> None:
-    """Let a node that is given up, and its bodies, use nothing."""
-    for user in (node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)):
-        for i in range(len(user.inputs)):
-            user.replace_input_with(i, None)
-
-
-def _put(node: ir.Node, name: str, attr: Any) -> None:
-    if attr is None:
-        node.attributes.pop(name, None)
-    else:
-        node.attributes[name] = attr

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from functools import partial
+from itertools import permutations, product
+from typing import Protocol
 
 import numpy as np
 
-from optc.compiler import ir
+from optc.compiler import dimension_text, ir, symbolic
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 from optc.compiler.reference import Reference
@@ -17,14 +19,28 @@ SIZES = (32, 64, 48, 224, 16, 8, 128, 4, 1)
 BATCH = 2
 
 
-def generate(model: ir.Model, samples: int = 2, seed: int = 0, sizes: Mapping[str, int] | None = None) -> list[dict[str, Array]]:
-    """Feeds for a model. `sizes` binds symbolic dimensions; others are bound to sizes with which the model runs.
+class Runner(Protocol):
+    """What runs a model, as a Reference does; raises UserError for feeds that do not fit."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]: ...
+
+
+def generate(
+    model: ir.Model,
+    samples: int = 2,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    reference: Runner | None = None,
+) -> list[dict[str, Array]]:
+    """Feeds for a model. `sizes` binds symbolic dimensions; others are bound to sizes with which the model runs, or `reference`,
+    where there is one: another model that takes the same.
 
     Free leading dimensions (batches) alternate between BATCH and 1, so that what was made for one size is seen failing.
     """
     given = dict(sizes or {})
     free = [d for d in _free(model.graph) if d not in given]
-    bindings = [{**given, **found} for found in _search(model, free, given, seed)] if free else [given]
+    search = partial(_search, reference or Reference(model), model.graph) if free else None
+    bindings = [{**given, **found} for found in search(free, given, seed)] if search else [given]
     rng = np.random.default_rng(seed)
     return [feeds(model.graph, bindings[i % len(bindings)], rng) for i in range(samples)]
 
@@ -53,15 +69,15 @@ def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int:
     return dim if isinstance(dim, int) else sizes[str(dim.value)]
 
 
-def _search(model: ir.Model, free: Sequence[str], bound: Mapping[str, int], seed: int) -> list[dict[str, int]]:
+def _search(reference: Runner, graph: ir.Graph, free: Sequence[str], bound: Mapping[str, int], seed: int) -> list[dict[str, int]]:
     """Sizes for the free dimensions with which the model runs; where it does, also those with a batch of one."""
-    reference, leading = Reference(model), _free(model.graph)
+    leading = _free(graph)
     refused: UserError | None = None
 
     def runs(candidate: Mapping[str, int]) -> bool:
         nonlocal refused
         try:
-            reference.run(feeds(model.graph, {**bound, **candidate}, np.random.default_rng(seed)))
+            reference.run(feeds(graph, {**bound, **candidate}, np.random.default_rng(seed)))
         except UserError as error:
             refused = error
             return False
@@ -69,7 +85,7 @@ def _search(model: ir.Model, free: Sequence[str], bound: Mapping[str, int], seed
 
     for candidate in _candidates(free, leading):
         if runs(candidate):
-            single = {d: 1 if leading[d] else size for d, size in candidate.items()}
+            single = _computed({d: 1 if leading[d] else size for d, size in candidate.items()})
             return [candidate, single] if single != candidate and runs(single) else [candidate]
     raise UserError(
         f"found no sizes for the dimensions {', '.join(free)} with which the model runs",
@@ -79,15 +95,36 @@ def _search(model: ir.Model, free: Sequence[str], bound: Mapping[str, int], seed
 
 
 def _candidates(free: Sequence[str], leading: Mapping[str, bool]) -> Iterator[dict[str, int]]:
-    """Batches first at BATCH, then at 1; other dimensions all alike first, then (for two and less) every combination."""
+    """Batches first at BATCH, then at 1; other dimensions all alike first, then (for two and less) every combination, then one as
+    the sum of two others.
+
+    A dimension named by an expression of others, `past + sequence`, is first taken at its word.
+    """
     others = [d for d in free if not leading[d]]
     for batch in (BATCH, 1):
         base = {d: batch for d in free if leading[d]}
         for size in SIZES:
-            yield {**base, **dict.fromkeys(others, size)}
+            alike = {**base, **dict.fromkeys(others, size)}
+            if (computed := _computed(alike)) != alike:
+                yield computed
+            yield alike
     if 0 < len(others) <= 2:
         for combination in product(SIZES, repeat=len(others)):
             yield {**{d: 1 for d in free if leading[d]}, **dict(zip(others, combination, strict=True))}
+    for a, b, total in permutations(others, 3):
+        if a < b:
+            sizes = dict.fromkeys(others, SIZES[0]) | {total: 2 * SIZES[0]}
+            yield {**{d: BATCH for d in free if leading[d]}, **sizes}
+
+
+def _computed(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The sizes, with those of names that are expressions of others computed."""
+    found = dict(sizes)
+    for name in sizes:
+        dim = dimension_text.formula(name)
+        if dim is not None and symbolic.names(dim) <= sizes.keys():
+            found[name] = max(1, symbolic.evaluate(dim, sizes))
+    return found
 
 
 def _random(value: ir.Value, shape: list[int], rng: np.random.Generator) -> Array:

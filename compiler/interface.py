@@ -165,7 +165,12 @@ def _write_defaults(node: NodeProto, opset: int) -> None:
 
 
 def _infer(skeleton: ModelProto) -> ModelProto:
-    return onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        if "during data propagation" not in str(error):
+            raise
+        return onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True)  # integers may wrap, ONNX gives up
 
 
 def _copy_without_weights(proto: ModelProto, into: ModelProto) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from onnx_ir import (
 __all__ = [
     "DOMAIN",
     "UNREGISTERED",
+    "WITH_BODIES",
     "Array",
     "Attr",
     "AttributeType",
@@ -56,10 +58,16 @@ __all__ = [
     "const_tensor",
     "convert_attribute",
     "count_nodes",
+    "count_uses",
     "from_proto",
+    "ir_version",
+    "is_source",
+    "is_used",
     "next_node",
     "node_id",
     "origin",
+    "previous_node",
+    "remove_node",
     "schema",
     "set_origin",
     "sort_initializers",
@@ -67,6 +75,7 @@ __all__ = [
     "tensor",
     "to_proto",
     "used_names",
+    "users",
 ]
 
 convert_attribute = onnx_ir.convenience.convert_attribute
@@ -76,10 +85,14 @@ Array = npt.NDArray[Any]
 DOMAIN = "optc"
 """The domain of operators that standard ONNX cannot express in one node; see ops.py."""
 
+WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+"""The standard operators that hold graphs."""
+
 UNREGISTERED = frozenset({"SimplifiedLayerNormalization"})
 """Operators that onnxruntime's optimizer writes into the standard domain, which has none of that name."""
 
 _ORIGIN = "optc.origin"
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -103,15 +116,23 @@ class Origin:
 def origin(node: Node) -> Origin:
     """The node's origin; a node that no pass touched is its own source."""
     text = node.metadata_props.get(_ORIGIN)
-    if text is None:
-        return Origin((node.name or "",))
+    return Origin((node.name or "",)) if text is None else _origin(text)
+
+
+@lru_cache(maxsize=4096)
+def _origin(text: str) -> Origin:
     sources, passes = json.loads(text)
     return Origin(tuple(sources), tuple(passes))
 
 
+def is_source(node: Node) -> bool:
+    """Whether no pass has touched the node: it is its own source, by its name."""
+    return _ORIGIN not in node.metadata_props
+
+
 def set_origin(node: Node, value: Origin) -> None:
     """Recorded in the node's metadata_props, so that it survives saving."""
-    node.metadata_props[_ORIGIN] = json.dumps([value.sources, value.passes], separators=(",", ":"))
+    node.metadata_props[_ORIGIN] = _ENCODE([value.sources, value.passes])
 
 
 def const_tensor(value: Value | None) -> onnx_ir.TensorProtocol | None:
@@ -120,8 +141,8 @@ def const_tensor(value: Value | None) -> onnx_ir.TensorProtocol | None:
         return None
     producer = value.producer()
     if producer is not None:
-        attr = producer.attributes.get("value") if producer.op_type == "Constant" and producer.domain == "" else None
-        return attr.as_tensor() if attr is not None and attr.type == AttributeType.TENSOR else None
+        attr = producer.attributes.data.get("value") if producer.op_type == "Constant" and producer.domain == "" else None
+        return attr.value if attr is not None and attr.type == AttributeType.TENSOR else None
     return value.const_value if value.is_initializer() and not value.is_graph_input() else None
 
 
@@ -144,11 +165,20 @@ def standard(node: Node, *op_types: str) -> bool:
 
 def schema(node: Node, opset: int) -> onnx.defs.OpSchema | None:
     """The ONNX schema of a standard operator at an opset; None for other domains or unknown operators."""
-    domain = "" if node.domain == "ai.onnx" else node.domain
+    return _schema(node.op_type, opset, "" if node.domain == "ai.onnx" else node.domain)
+
+
+@lru_cache(maxsize=4096)
+def _schema(op_type: str, opset: int, domain: str) -> onnx.defs.OpSchema | None:
     try:
-        return onnx.defs.get_schema(node.op_type, opset, domain)
+        return onnx.defs.get_schema(op_type, opset, domain)
     except onnx.defs.SchemaError:
         return None
+
+
+def ir_version(opset: int) -> int:
+    """The oldest version of the file format that a release of ONNX wrote this opset in."""
+    return int(next(row[1] for row in onnx.helper.VERSION_TABLE if row[2] >= opset))
 
 
 def attribute(node: Node, name: str, default: Any = None) -> Any:
@@ -168,7 +198,9 @@ def attribute_graph(node: Node, name: str) -> Graph:
 
 def bodies(node: Node) -> Iterator[Graph]:
     """The graphs held in a node's attributes (If, Loop, Scan)."""
-    for attr in node.attributes.values():
+    if node.domain == "" and node.op_type not in WITH_BODIES:
+        return
+    for attr in node.attributes.data.values():
         if attr.type == AttributeType.GRAPH:
             yield attr.as_graph()
         elif attr.type == AttributeType.GRAPHS:
@@ -179,8 +211,9 @@ def all_graphs(graph: Graph) -> Iterator[Graph]:
     """The graph and, depth first, every body in it."""
     yield graph
     for node in graph:
-        for body in bodies(node):
-            yield from all_graphs(body)
+        if node.op_type in WITH_BODIES or node.domain:
+            for body in bodies(node):
+                yield from all_graphs(body)
 
 
 def count_nodes(model: Model) -> int:
@@ -206,10 +239,38 @@ def sort_initializers(graph: Graph, rank: Callable[[Value], int]) -> None:
     graph.initializers.data.update(held)
 
 
+def is_used(value: Value) -> bool:
+    """Whether a node reads the value. In constant time: `uses()` copies, and a shared constant has thousands of them."""
+    return bool(value._uses)
+
+
+def count_uses(value: Value) -> int:
+    """How often nodes read the value."""
+    return len(value._uses)
+
+
+def users(value: Value) -> Iterator[Node]:
+    """The nodes that read the value, once for each input; for a look at the first few of many. Not while uses change."""
+    for use in value._uses:
+        yield use.node
+
+
+def remove_node(graph: Graph, node: Node) -> None:
+    """Take a node out of its graph. onnx-ir 1.1 looks at every output of the graph whenever it does so itself."""
+    node.graph = None
+    graph._nodes.remove(node)
+
+
 def next_node(graph: Graph, node: Node) -> Node | None:
     """The node that follows in list order. onnx-ir 1.1 has no public way to ask in constant time."""
     box: Any = graph._nodes._value_ids_to_boxes[id(node)]
     return box.next.value  # type: ignore[no-any-return]
+
+
+def previous_node(graph: Graph, node: Node) -> Node | None:
+    """The node before it in list order, likewise."""
+    box: Any = graph._nodes._value_ids_to_boxes[id(node)]
+    return box.prev.value  # type: ignore[no-any-return]
 
 
 def node_id(node: Node) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import onnx_ir
@@ -13,7 +11,7 @@ import onnx_ir.serde
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto
 
-from optc.compiler import external, interface, ir, local_functions, order, sparse, upgrade, validate, verify
+from optc.compiler import collector, external, interface, ir, local_functions, order, sparse, upgrade, validate, verify
 from optc.compiler.diagnostics import UserError
 
 
@@ -24,8 +22,8 @@ def load(path: str | Path, shapes: interface.Shapes | None = None) -> ir.Model:
     until they are read. Raises UserError (see the tests of this module for every case).
     """
     path = Path(path)
-    proto = read(path)
-    return from_proto(proto, str(path), base=path.parent, shapes=shapes)
+    with collector.paused():
+        return from_proto(read(path), str(path), base=path.parent, shapes=shapes)
 
 
 def read(path: Path) -> ModelProto:
@@ -43,8 +41,7 @@ def read(path: Path) -> ModelProto:
         raise UserError("the file is empty", place=str(path), hint="download or export it again")
     proto = ModelProto()
     try:
-        with _no_gc():
-            proto.ParseFromString(data)
+        proto.ParseFromString(data)
     except DecodeError as error:
         hint = "download or export it again"
         raise UserError("not an ONNX model: the file is no protobuf, or it is truncated", place=str(path), hint=hint) from error
@@ -73,7 +70,7 @@ def from_proto(proto: ModelProto, place: str, *, base: Path | None = None, shape
     interface.infer_types(proto, place)
     del proto.functions[:]  # those of optc's own operators: they were of use to inference alone
     try:
-        with _no_gc():
+        with collector.paused():
             model = ir.from_proto(proto)
     except onnx_ir.serde.SerdeError as error:
         raise UserError("not a valid ONNX model", place=place, lines=_causes(error)) from error
@@ -102,32 +99,22 @@ def _causes(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__
 
 
-@contextmanager
-def _no_gc() -> Iterator[None]:
-    """Building many linked objects is half spent in the cyclic collector, which finds nothing: pause it."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
 def _drop_weights_from_inputs(graph: ir.Graph) -> None:
     """An initializer that is also listed as an input is a weight: IR versions before 4 had to list them."""
-    for value in [v for v in graph.inputs if v.name in graph.initializers]:
-        graph.inputs.remove(value)
+    kept = [v for v in graph.inputs if v.name not in graph.initializers]
+    if len(kept) < len(graph.inputs):
+        graph.inputs[:] = kept
 
 
 def _name_values(graph: ir.Graph) -> None:
     """Branches may use the same names; in the IR every value has a name of its own."""
     used: set[str] = set()
+    free: dict[str, Iterator[int]] = {}
     for inner in ir.all_graphs(graph):
         for value in (*inner.inputs, *inner.initializers.values(), *(v for node in inner for v in node.outputs)):
             if value.name and value.name in used:
-                number = next(k for k in itertools.count(1) if f"{value.name}_{k}" not in used)
-                value.name = f"{value.name}_{number}"
+                numbers, name = free.setdefault(value.name, itertools.count(1)), value.name
+                value.name = next(n for k in numbers if (n := f"{name}_{k}") not in used)
             used.add(value.name or "")
 
 
@@ -136,13 +123,12 @@ def _name_nodes(graph: GraphProto) -> None:
     nodes = list(validate.all_nodes(graph))
     used = {node.name for node in nodes}
     seen: set[str] = set()
+    free: dict[str, Iterator[int]] = {}
     for i, node in enumerate(nodes):
         if not node.name or node.name in seen:
-            base = node.name or f"{node.op_type}_{i}"
-            name, number = base, 0
-            while name in used:
-                number += 1
-                name = f"{base}_{number}"
+            name = base = node.name or f"{node.op_type}_{i}"
+            if name in used:
+                name = next(n for k in free.setdefault(base, itertools.count(1)) if (n := f"{base}_{k}") not in used)
             node.name = name
             used.add(name)
         seen.add(node.name)

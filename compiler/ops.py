@@ -138,10 +138,14 @@ def function(op_type: str, opset: int) -> ir.Function:
     return onnx_ir.serde.deserialize_function(onnx.parser.parse_function(text))
 
 
+def used(model: ir.Model) -> list[str]:
+    """The `optc` operators of a model, sorted."""
+    return sorted({n.op_type for g in ir.all_graphs(model.graph) for n in g if n.domain == ir.DOMAIN})
+
+
 def attach(model: ir.Model) -> None:
     """Give the model the functions of the `optc` operators it uses: any ONNX runtime can then run it."""
-    used = {n.op_type for g in ir.all_graphs(model.graph) for n in g if n.domain == ir.DOMAIN}
-    for op_type in sorted(used):
+    for op_type in used(model):
         made = function(op_type, model.opset_imports[""])
         model.functions[made.identifier()] = made
 
@@ -149,6 +153,8 @@ def attach(model: ir.Model) -> None:
 def expand(model: ir.Model) -> None:
     """Replace every `optc` operator by its decomposition: what is left is plain standard ONNX."""
     attach(model)
+    for node in (n for g in ir.all_graphs(model.graph) for n in g if n.domain == ir.DOMAIN):
+        ir.set_origin(node, ir.origin(node))  # what it is replaced by inherits it
     if model.functions:
         onnx_ir.passes.common.InlinePass()(model)
         model.functions.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -43,6 +43,11 @@ class Literal:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """Stands for any number of further inputs, `...` behind those of a node."""
+
+
+@dataclass(frozen=True)
 class NodePattern:
     """Matches a node by operator, inputs and the attributes given (an absent attribute counts as its schema default)."""
 
@@ -68,13 +73,14 @@ class AnyOf:
     alternatives: tuple[Pattern, ...]
 
 
-Pattern = Var | Literal | Output | AnyOf
+Pattern = Var | Literal | Output | AnyOf | Rest
 
 
 class PatternBuilder:
     """`op` in a pattern: `op.Conv(x, w, group=1, name="conv")`. Two and more outputs: `a, b = op.Split(x, outputs=2)`.
 
-    Another domain: `op.domain("com.microsoft").Gelu(x)`. Alternatives: `op.any_of(p, q)`. Numbers match constants.
+    Another domain: `op.domain("com.microsoft").Gelu(x)`. Alternatives: `op.any_of(p, q)`. Numbers match constants. However many
+    inputs: `op.Concat(..., name="node")`.
     """
 
     def __init__(self, domain: str = "") -> None:
@@ -95,7 +101,7 @@ class PatternBuilder:
 
 
 def _pattern(value: Any) -> Pattern:
-    return Literal(float(value)) if isinstance(value, int | float) else value
+    return Rest() if value is ... else Literal(float(value)) if isinstance(value, int | float) else value
 
 
 def trace(function: Callable[..., Any]) -> tuple[Output, ...]:
@@ -135,6 +141,14 @@ class Matcher:
         self._opset = opset
         self._reached = (0, -1)
         self._why: tuple[str, tuple[Any, ...]] = ("", ())
+        root = pattern[0].node
+        self._wanted = tuple(map(_makers, root.inputs))
+        self._swaps = root.domain == "" and root.op_type in COMMUTATIVE and len(root.inputs) == 2
+
+    def possible(self, node: ir.Node) -> bool:
+        """Whether a look at what computes the inputs of a root node leaves hope; where not, `match` would find no near miss."""
+        found = [_maker(v) for v in node.inputs]
+        return _fit(self._wanted, found) or (self._swaps and len(found) == 2 and _fit(self._wanted, found[::-1]))
 
     @property
     def root(self) -> tuple[str, str]:
@@ -199,7 +213,7 @@ class Matcher:
                     found.values[pattern.name] = value
                     yield found
             case Literal():
-                if _equals(ir.const(value), pattern.value):
+                if equals(ir.const(value), pattern.value):
                     yield found
                 else:
                     self._fail(found, depth, "{} is not the constant {}", value, pattern.value)
@@ -220,21 +234,25 @@ class Matcher:
         if already is not None and already is not node:
             return self._fail(found, depth, "{} stands for two nodes", pattern.op_type)
         for name, expected in pattern.attributes.items():
-            if not _same(attribute_or_default(node, name, self._opset), expected):
+            if not same(attribute_or_default(node, name, self._opset), expected):
                 return self._fail(found, depth, "attribute {} of {} is not {}", name, node, expected)
         inputs = [v if v is not None and v.name != "" else None for v in node.inputs]
-        inputs += [None] * (len(pattern.inputs) - len(inputs))
-        if any(v is not None for v in inputs[len(pattern.inputs) :]):
+        wanted = pattern.inputs
+        if wanted and isinstance(wanted[-1], Rest):
+            wanted = wanted[:-1]
+            del inputs[len(wanted) :]
+        inputs += [None] * (len(wanted) - len(inputs))
+        if any(v is not None for v in inputs[len(wanted) :]):
             return self._fail(found, depth, "{} has {} inputs, the pattern has {}", node, len(node.inputs), len(pattern.inputs))
         found = found.copy()
         found.nodes[id(pattern)] = node
         if pattern.name is not None:
             found.named[pattern.name] = node
         orders = [inputs]
-        if pattern.domain == "" and pattern.op_type in COMMUTATIVE and len(pattern.inputs) == 2:
+        if pattern.domain == "" and pattern.op_type in COMMUTATIVE and len(wanted) == 2:
             orders.append(inputs[::-1])
         for order in orders:
-            yield from self._inputs(pattern.inputs, order, found, depth + 1)
+            yield from self._inputs(wanted, order, found, depth + 1)
         return None
 
     def _inputs(self, patterns: tuple[Pattern, ...], values: list[ir.Value | None], found: Match, depth: int) -> Iterator[Match]:
@@ -248,6 +266,34 @@ class Matcher:
         reached = len(found.nodes), depth
         if reached > self._reached:
             self._reached, self._why = reached, (template, parts)
+
+
+_Maker = tuple[str, str]
+"""Domain and operator of what computes a value; "" and Constant of an initializer."""
+_CONSTANT: _Maker = ("", "Constant")
+
+
+def _maker(value: ir.Value | None) -> _Maker:
+    producer = value.producer() if value is not None else None
+    if producer is not None:
+        return producer.domain if producer.domain != "ai.onnx" else "", producer.op_type
+    return _CONSTANT if value is not None and value.is_initializer() else ("", "")
+
+
+def _makers(pattern: Pattern) -> frozenset[_Maker] | None:
+    """One of these must compute an input; None: anything may."""
+    if isinstance(pattern, Literal) or (isinstance(pattern, Var) and pattern.const and not pattern.optional):
+        return frozenset({_CONSTANT})
+    if isinstance(pattern, Output):
+        return frozenset({(pattern.node.domain, pattern.node.op_type)})
+    if isinstance(pattern, AnyOf):
+        each = [_makers(p) for p in pattern.alternatives]
+        return None if None in each else frozenset().union(*(e for e in each if e is not None))
+    return None
+
+
+def _fit(wanted: Sequence[frozenset[_Maker] | None], found: Sequence[_Maker]) -> bool:
+    return all(makers is None or (i < len(found) and found[i] in makers) for i, makers in enumerate(wanted))
 
 
 def attribute_or_default(node: ir.Node, name: str, opset: int) -> Any:
@@ -264,8 +310,11 @@ def _candidates(pattern: NodePattern, found: Match) -> Iterator[ir.Node]:
     """Nodes at which another root may be: consumers, direct or one step on, of a value that is bound already."""
     wanted = {p.name for p in _variables(pattern)}
     seen = dict.fromkeys(found.nodes.values())
-    for name in (n for n in found.values if n in wanted):
-        level: list[ir.Node] = list(value.consumers()) if (value := found.values[name]) is not None else []
+    values = [value for name, value in found.values.items() if name in wanted and value is not None]
+    if values and not _has_alternatives(pattern):  # every match reads all of them: start from the one that the fewest read
+        values = [min(values, key=ir.count_uses)]
+    for value in values:
+        level: list[ir.Node] = list(value.consumers())
         for _ in range(_height(pattern)):
             yield from (n for n in level if n not in seen and n.op_type == pattern.op_type)
             level = [c for n in level for v in n.outputs for c in v.consumers()]
@@ -281,6 +330,12 @@ def _variables(pattern: Pattern | NodePattern) -> Iterator[Var]:
             yield from _variables(p)
 
 
+def _has_alternatives(pattern: Pattern | NodePattern) -> bool:
+    if isinstance(pattern, Output):
+        return _has_alternatives(pattern.node)
+    return isinstance(pattern, AnyOf) or (isinstance(pattern, NodePattern) and any(map(_has_alternatives, pattern.inputs)))
+
+
 def _height(pattern: Pattern | NodePattern) -> int:
     if isinstance(pattern, Output):
         return _height(pattern.node)
@@ -289,14 +344,18 @@ def _height(pattern: Pattern | NodePattern) -> int:
     return max(map(_height, pattern.alternatives), default=0) if isinstance(pattern, AnyOf) else 0
 
 
-def _equals(array: ir.Array | None, value: float) -> bool:
+def equals(array: ir.Array | None, value: float) -> bool:
+    """Whether every element is a number, up to the precision of the dtype."""
     if array is None or array.size == 0 or array.dtype.kind not in "fiub" or not np.isfinite(value):
+        return False
+    if array.size > 1 and not equals(array[(0,) * array.ndim], value):  # a weight: its bytes are not looked at
         return False
     precision = 2 * float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
     return bool(np.all(np.abs(array - value) <= max(precision, 1e-6) * abs(value)))
 
 
-def _same(found: Any, expected: Any) -> bool:
+def same(found: Any, expected: Any) -> bool:
+    """Whether an attribute has the value that a pattern gives."""
     if isinstance(found, bytes):
         found = found.decode()
     if isinstance(expected, list | tuple):

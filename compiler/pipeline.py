@@ -49,9 +49,9 @@ class Pipeline:
 
         `own`: passes by name that no package registers.
         """
-        made = []
+        made, known = [], registry.names("pass")
         for item in options.split(text, "pass"):
-            cls = (own or {}).get(item.name) or registry.find("pass", item.name, source=text, span=item.span)
+            cls = (own or {}).get(item.name) or registry.find("pass", item.name, source=text, span=item.span, known=known)
             values, spans = {k: v for k, (v, _) in item.options.items()}, {k: s for k, (_, s) in item.options.items()}
             made.append(options.construct(cls, values, place=f"pass '{item.name}'", source=text, spans=spans))
         return Pipeline(tuple(made))

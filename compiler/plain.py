@@ -59,6 +59,14 @@ def inline(model: ir.Model, below: float = float("inf")) -> None:
                     node.attributes[attr.name] = ir.Attr(attr.name, attr.type, ir.Tensor(held.numpy(), dtype=held.dtype))
 
 
+def has_external(model: ir.Model) -> bool:
+    """Whether a constant lies in a file of its own."""
+    if any(isinstance(value.const_value, onnx_ir.ExternalTensor) for value in _initializers(model)):
+        return True
+    nodes = (node for graph in ir.all_graphs(model.graph) for node in graph)
+    return any(isinstance(attr.value, onnx_ir.ExternalTensor) for node in nodes for attr in node.attributes.data.values())
+
+
 def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers."""
     return sum(v.const_value.nbytes for v in _initializers(model) if v.const_value is not None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from optc.compiler import bundle, bundling, decisions, ir, load, runner, sources
+from optc.compiler import bundle, decisions, ir, lineage, load, runner, sources
 from optc.compiler.deciding import optimize
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import Manifest, ValueInfo
@@ -41,7 +41,7 @@ def recreate(model: Path, path: Path) -> Recreated:
     lowered = source.clone()
     for pipeline, part in ((mine, taken[: len(mine)]), (wanted, taken[len(mine) :])):
         optimize(pipeline, part, lowered, runner.Options())
-    _same_graph(bundling.lineage(lowered), json.loads(records["lineage.json"].read_bytes()), path)
+    _same_graph(lineage.of(lineage.Source.of(source), lowered).nodes, lineage.read(records["lineage.json"]).nodes, path)
     return Recreated(source, lowered, target, found)
 
 
@@ -53,8 +53,7 @@ def _load(model: Path, found: Manifest) -> ir.Model:
     return load.load(model, shapes) if shapes else source
 
 
-def _same_graph(made: dict[str, list[object]], held: dict[str, list[object]], path: Path) -> None:
-    made = json.loads(json.dumps(made))
+def _same_graph(made: Mapping[str, lineage.Made], held: Mapping[str, lineage.Made], path: Path) -> None:
     for name in (*held, *(n for n in made if n not in held)):
         if made.get(name) != held.get(name):
             raise UserError(

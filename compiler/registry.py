@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -27,9 +28,14 @@ def names(kind: str) -> dict[str, str]:
     return table
 
 
-def find(kind: str, name: str, *, source: str = "", span: tuple[int, int] | None = None) -> Any:
-    """The class (of a metric: the instance) registered under a name. `source` and `span` place the caret when there is none."""
-    table = names(kind)
+def find(
+    kind: str, name: str, *, source: str = "", span: tuple[int, int] | None = None, known: Mapping[str, str] | None = None
+) -> Any:
+    """The class (of a metric: the instance) registered under a name. `source` and `span` place the caret when there is none.
+
+    `known`: the `names` of the kind, where several are looked for.
+    """
+    table = names(kind) if known is None else known
     if name not in table:
         raise UserError(f"unknown {kind} '{name}'", source=source, span=span, hint=nearest(name, table))
     module, _, attribute = table[name].partition(":")

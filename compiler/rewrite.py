@@ -10,14 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from optc.compiler import ir
+from optc.compiler import ir, regions
 from optc.compiler.diagnostics import InternalError
-from optc.compiler.edit import Editor, release
+from optc.compiler.edit import Editor
 from optc.compiler.pattern import Const, Match, Matcher, PatternBuilder, trace
 from optc.compiler.pipeline import Pass
 from optc.compiler.shapes import infer_node
+from optc.compiler.wiring import release
 
 __all__ = ["Builder", "Const", "PatternBuilder", "Refuse", "RewritePass", "Rule", "apply_rules", "replace_node"]
+
+
+FEW = 64
+"""After a rewrite all that read its result are looked at again; where more do, those alone that did not read it before."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Builder:
     ) -> None:
         self._edit, self._match, self._arrays, self._domain = edit, match, arrays, domain
         self._held: list[Any] = []  # arrays are known by identity, so they must stay alive
+        self._also: list[ir.Node] = []
         self.made: list[ir.Node] = [] if made is None else made
 
     @property
@@ -69,6 +75,10 @@ class Builder:
     @property
     def match(self) -> Match:
         return self._match
+
+    def also(self, *nodes: ir.Node) -> None:
+        """What is made from now on comes from these nodes, too, which stay where others use them."""
+        self._also.extend(nodes)
 
     def graph(self, graph: ir.Graph, inputs: Iterable[ir.Value]) -> tuple[ir.Value, ...]:
         """The nodes of a whole graph, its inputs being these values; returns its outputs. The graph is taken apart."""
@@ -108,9 +118,8 @@ class Builder:
             while values and values[-1] is None:
                 values.pop()
             attrs = [a if isinstance(a, ir.Attr) else ir_attr(k, a) for k, a in attributes.items() if a is not None]
-            node = self._edit.node(
-                op_type, values, attrs, outputs=outputs, domain=self._domain, name=name, sources=self._match.nodes.values()
-            )
+            sources = (*self._match.nodes.values(), *self._also)
+            node = self._edit.node(op_type, values, attrs, outputs=outputs, domain=self._domain, name=name, sources=sources)
             self.made.append(node)
             return node.outputs[0] if outputs == 1 else tuple(node.outputs)
 
@@ -150,10 +159,13 @@ def apply_rules(edit: Editor, rules: Iterable[Rule]) -> None:
         budget -= bool(touched)
         if budget < 0:
             raise InternalError(f"the rules of '{edit.owner}' reach no fixed point", place=f"node {ir.node_id(node)}")
+    edit.rule = ""
 
 
 def _first_that_applies(edit: Editor, rules: Sequence[_Compiled], node: ir.Node) -> Sequence[ir.Node]:
     for compiled in rules if node.graph is not None else ():
+        if not edit.far and not compiled.matcher.possible(node):
+            continue
         reason = ""
         for match in compiled.matcher.match(node):
             result = _rewrite(edit, compiled, match)
@@ -161,7 +173,8 @@ def _first_that_applies(edit: Editor, rules: Sequence[_Compiled], node: ir.Node)
                 return result
             reason = result.reason
         near = bool(reason) or compiled.matcher.near
-        edit.refuse(node, compiled.rule.name, reason or compiled.matcher.reason, near=near)
+        if near or edit.far:
+            edit.refuse(node, compiled.rule.name, reason or compiled.matcher.reason, near=near)
     return ()
 
 
@@ -180,7 +193,7 @@ def _rewrite(edit: Editor, compiled: _Compiled, match: Match) -> Sequence[ir.Nod
         bound[name] = ir.const(value) if is_const else value
         if is_const and value is not None:
             arrays[id(bound[name])] = value
-    edit.at = root
+    edit.at, edit.rule = root, compiled.rule.name
     op = Builder(edit, match, arrays)
     result = compiled.rule.rewrite(op, **{n: bound[n] for n in compiled.takes})
     refused = result if isinstance(result, Refuse) else Refuse("") if result is None else None
@@ -206,7 +219,7 @@ def replace_node(edit: Editor, node: ir.Node, build: Callable[[Builder], Any]) -
 
     The new nodes are returned, or why it did not happen. It is one `edit.step`.
     """
-    used = [i for i, v in enumerate(node.outputs) if v.uses() or v.is_graph_output()]
+    used = [i for i, v in enumerate(node.outputs) if ir.is_used(v) or v.is_graph_output()]
     roots = [node.outputs[i] for i in used]
     if not roots:
         return Refuse("nothing uses its results")
@@ -255,9 +268,13 @@ def _escapes(match: Match, root: ir.Node) -> str:
                 continue
             if value.is_graph_output():
                 return f"'{value.name}' is also an output of the graph"
-            for user in value.consumers():
-                if user not in inside:
-                    return f"'{value.name}' is also used by {ir.node_id(user)}"
+            others = [user for user in ir.users(value) if user not in inside]
+            if others:
+                more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+                return f"'{value.name}' is also used by {', '.join(map(ir.node_id, others[:2]))}{more}"
+    for bound in match.values.values():
+        if bound is not None and bound.producer() in inside:
+            return f"'{bound.name}' is also an operand as it is"  # Add(x, Neg(y)) where x is that Neg
     return ""
 
 
@@ -291,7 +308,9 @@ def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], valu
     graph, inside = root.graph, list(match.nodes.values())
     around = [p for n in inside for v in n.inputs if v is not None and (p := v.producer()) is not None and p not in inside]
     inputs = [v for n in inside for v in n.inputs if v is not None]
-    edit.insert_before(root, made)
+    users = [c for v in match.roots for c in ir.users(v)]
+    roots = list(dict.fromkeys(p for v in match.roots if (p := v.producer()) is not None))
+    edit.insert_before(root if len(roots) == 1 else min(roots, key=edit.place), made)
     for node in made:
         infer_node(edit, node)
     for old, new in zip(match.roots, values, strict=True):
@@ -305,7 +324,7 @@ def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], valu
             edit.rename(old, edit.fresh(f"{name}_replaced"))
             edit.rename(new, name)
     while inside:
-        dead = [n for n in inside if not any(v.uses() or v.is_graph_output() for v in n.outputs)]
+        dead = [n for n in inside if not any(ir.is_used(v) or v.is_graph_output() for v in n.outputs)]
         if not dead:
             raise InternalError(f"the outputs of {ir.node_id(root)} are still used after its rewrite")
         for node in dead:
@@ -315,10 +334,21 @@ def _commit(edit: Editor, match: Match, root: ir.Node, made: list[ir.Node], valu
     heir = values[0].producer() if values[0] is not None else None
     if heir in made and root.graph is None and heir is not None:  # names stay from pass to pass: the successor inherits it
         edit.rename(heir, root.name or "")
-    if len(match.roots) > 1 and isinstance(graph, ir.Graph):
+    if len(roots) > 1 and isinstance(graph, ir.Graph) and not _in_order(edit, graph, [*made, *users]):
         try:
             edit.sort(graph)
         except ValueError as error:
             raise _CycleError from error
-    users = [c for v in values if v is not None for c in v.consumers()]
+    users += [c for v in values if v is not None and ir.count_uses(v) <= FEW for c in ir.users(v)]
     return [n for n in dict.fromkeys((*made, *users, *around)) if n.graph is not None] or [root]
+
+
+def _in_order(edit: Editor, graph: ir.Graph, nodes: Sequence[ir.Node]) -> bool:
+    """Whether all these nodes are in the graph, behind what they read."""
+    for node in nodes:
+        if node.graph is not graph:
+            return False
+        reads = (p for v in regions.read(node) if (p := v.producer()) is not None and p.graph is graph)
+        if any(edit.place(p) > edit.place(node) for p in reads):
+            return False
+    return True

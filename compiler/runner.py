@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from optc.compiler import analysis, bisect, check, inputs, ir, printer, reproducer, verify
+from optc.compiler import analysis, bisect, check, collector, inputs, ir, pieces, printer, reproducer, verify
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
-from optc.compiler.edit import Editor, Refusal, Step
+from optc.compiler.edit import Editor
+from optc.compiler.executable import executable
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.numerics import Array, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pass, Pipeline
 from optc.compiler.reference import Reference
 from optc.compiler.sensitivity import Layer
-
-CUT_ABOVE = 1 << 30
-"""Models with more bytes of weights than this are compared on the region that changed only."""
+from optc.compiler.stand_in import loadable
+from optc.compiler.steps import Refusal, Removal, Step
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Options:
     """How a pipeline runs. `check`: compare outputs once a group of passes (default), after each pass, or not at all.
 
     `feeds` are the samples to compare on; without them they are generated. After `bisect_limit` rewrites nothing more is changed.
+    `far`: refusals are noted also where no more than the first operator of a rule was there.
     With a `gate`, a LOSSY pass that is refused is tried on fewer layers before it is given up, and passes that bring nothing on
     the target are dropped. `skips` are the names of the nodes that each pass leaves alone, where that was decided earlier.
     `decided` is called after each group of passes.
@@ -58,6 +60,7 @@ class Options:
     check: Literal["group", "each", "off"] = "group"
     verify_each: bool = False
     bisect_limit: int | None = None
+    far: bool = False
     feeds: Feeds | None = None
     gate: Gate | None = None
     skips: Sequence[frozenset[str]] = ()
@@ -68,13 +71,14 @@ class Options:
 
 @dataclass
 class Report:
-    """What happened: an outcome a pass, every rewrite made, every near miss, the worst error measured of each group,
-    and the sensitivity of the layers of each LOSSY pass that was refused at first (by its place in the pipeline, from 0: two
-    passes may have the same text)."""
+    """What happened: an outcome a pass, every rewrite made, every near miss, every node removed, the worst error measured of
+    each group, and the sensitivity of the layers of each LOSSY pass that was refused at first (by its place in the pipeline,
+    from 0: two passes may have the same text)."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
     checks: list[check.Check] = field(default_factory=list)
     sensitivity: dict[int, list[Layer]] = field(default_factory=dict)
 
@@ -92,13 +96,42 @@ def run(pipeline: Pipeline, model: ir.Model, options: Options | None = None) -> 
     return _Run(model, options or Options()).pipeline(pipeline.passes)
 
 
+class _Before:
+    """A model as it was before a group of passes, as far as comparing needs it: `whole` as a model too.
+
+    It is made ready to run beside the passes, in a thread that hardly ever needs Python.
+    """
+
+    def __init__(self, model: ir.Model, whole: bool) -> None:
+        self.large = pieces.large(model)
+        self.model = model.clone() if whole or self.large else None
+        self._made: Future[Reference] | None = None
+        if not self.large:
+            beside = ThreadPoolExecutor(max_workers=1)
+            self._made = beside.submit(Reference, executable(loadable(model)))
+            beside.shutdown(wait=False)
+
+    @property
+    def reference(self) -> Reference:
+        """Raises UserError where no executor takes the model."""
+        if self._made is None:
+            raise ValueError("a large model is not made ready as a whole")
+        return self._made.result()
+
+    @property
+    def runner(self) -> inputs.Runner:
+        return pieces.Pieces(self.model) if self.large and self.model is not None else self.reference
+
+
 class _Run:
     def __init__(self, model: ir.Model, options: Options) -> None:
         self.model, self.options = model, options
         self.edit = Editor(model, options.bisect_limit)
-        self.report = Report(steps=self.edit.steps, refusals=self.edit.refusals)
+        self.edit.far = options.far
+        self.report = Report(steps=self.edit.steps, refusals=self.edit.refusals, removals=self.edit.removals)
         self.interface = verify.signature(model)
         self._feeds = options.feeds
+        self._counted: tuple[int, int] | None = None
 
     @property
     def feeds(self) -> Feeds:
@@ -129,11 +162,12 @@ class _Run:
         """Run one pass; roll it back and raise where it crashes or leaves the model invalid."""
         for instrument in self.options.instruments:
             instrument.before(p, self.edit)
-        self.edit.owner, self.edit.at = p.name, None
+        self.edit.owner, self.edit.at, self.edit.rule = p.name, None, ""
         mark, steps = self.edit.mark(), len(self.edit.steps)
-        nodes, start = ir.count_nodes(self.model), time.perf_counter()
+        nodes, start = self._count(), time.perf_counter()
         try:
-            p.run(self.edit)
+            with collector.paused():
+                p.run(self.edit)
         except OptcError as error:
             self.edit.rollback(mark)
             if not isinstance(error, InternalError):
@@ -148,12 +182,17 @@ class _Run:
         changed = self.edit.mark() > mark
         if changed:
             analysis.forget(self.model.graph)
-        outcome = Outcome(
-            p.name, str(p), len(self.edit.steps) - steps, nodes, ir.count_nodes(self.model), time.perf_counter() - start
-        )
+        seconds = time.perf_counter() - start
+        outcome = Outcome(p.name, str(p), len(self.edit.steps) - steps, nodes, self._count(), seconds)
         if changed and (self.options.verify_each or self.options.check == "each"):
             self._verify(p, mark)
         return outcome
+
+    def _count(self) -> int:
+        """Nodes of the model, counted again when it has changed."""
+        if self._counted is None or self._counted[0] != self.edit.mark():
+            self._counted = self.edit.mark(), ir.count_nodes(self.model)
+        return self._counted[1]
 
     def _verify(self, p: Pass | None, mark: int) -> None:
         problems = verify.verify(self.model, self.interface)
@@ -183,13 +222,14 @@ class _Run:
 
     def _undo(self, mark: int, steps: int, refusals: int) -> None:
         self.edit.rollback(mark)
+        self._counted = None
         del self.edit.steps[steps:]
         del self.edit.refusals[refusals:]
         analysis.forget(self.model.graph)
 
     def _group(self, passes: Sequence[Pass]) -> None:
         """Run passes, compare once with the model before them, and on failure drop the guilty one and run the others again."""
-        before, mark = self.model.clone(), self.edit.mark()
+        mark, before = self.edit.mark(), _Before(self.model, self.options.gate is not None)
         steps, refusals = len(self.edit.steps), len(self.edit.refusals)
         limit = None if self.edit.limit is None else self.edit.limit - steps
         dropped: dict[int, str] = {}
@@ -204,26 +244,28 @@ class _Run:
             if changed:
                 self._verify(None, mark)
             numerics = contract(p for _, p in active)
-            failed = self._compare(before, self.model, numerics) if changed else None
+            failed = self._compare(before, numerics) if changed else None
             verdict = Verdict()
             if failed is None:
-                if changed and self.options.gate is not None:
-                    verdict = self.options.gate.weigh(before, self.model, lossy=False)
+                if changed and self.options.gate is not None and before.model is not None:
+                    verdict = self.options.gate.weigh(before.model, self.model, lossy=False)
                 if not verdict.why:
                     break
-                good, why = partial(self._fast, before), verdict.why
+            self._undo(mark, steps, refusals)
+            source = self.model.clone()
+            if failed is None:
+                good, why = partial(self._fast, source), verdict.why
             else:
                 good, why = partial(self._same, before, numerics), f"breaks its contract ({failed.worst})"
-            culprit = bisect.find(before, [p for _, p in active], good, limit)
+            culprit = bisect.find(source, [p for _, p in active], good, limit)
             guilty = active[culprit.index][0]
             dropped[guilty] = f"{why} first at node '{culprit.step.node}' ({culprit.step.op_type})"
             found[guilty] = verdict.found
-            self._undo(mark, steps, refusals)
         last = max((i for i, o in outcomes.items() if o.rewrites), default=None)
         if last is not None:
             outcomes[last] = replace(outcomes[last], measured=verdict.found)
         for i, p in enumerate(passes):
-            nodes = ir.count_nodes(self.model)
+            nodes = self._count()
             outcome = outcomes.get(i) or Outcome(
                 p.name, str(p), 0, nodes, nodes, 0.0, False, dropped[i], measured=found.get(i, {})
             )
@@ -231,28 +273,26 @@ class _Run:
             if i in dropped:
                 self._after(p, outcome)
 
-    def _compare(self, before: ir.Model, after: ir.Model, numerics: Numerics) -> check.Check | None:
+    def _compare(self, before: _Before, numerics: Numerics) -> check.Check | None:
         """None where the contract holds (and the check is noted), else the failed check."""
-        found = self._check(before, after, numerics)
+        found = self._check(before, numerics, self.model)
         if found.holds:
             self.report.checks.append(found)
             return None
         return found
 
-    def _same(self, before: ir.Model, numerics: Numerics, model: ir.Model) -> bool:
-        return self._check(before, model, numerics).holds
+    def _same(self, before: _Before, numerics: Numerics, model: ir.Model) -> bool:
+        return self._check(before, numerics, model).holds
 
     def _fast(self, before: ir.Model, model: ir.Model) -> bool:
         return self.options.gate is None or not self.options.gate.weigh(before, model, lossy=False).why
 
-    def _check(self, before: ir.Model, after: ir.Model, numerics: Numerics) -> check.Check:
-        cut, weights = None, [v.const_value for v in before.graph.initializers.values()]
-        # A body reads values of the graph around it, which a cut does not see: such a model is compared whole.
-        if sum(w.nbytes for w in weights if w is not None) > CUT_ABOVE and not any(
-            True for n in before.graph for _ in ir.bodies(n)
-        ):
-            cut = check.changed_region(before, after)
-        return check.check(before, after, numerics, None if cut else self.feeds, cut)
+    def _check(self, before: _Before, numerics: Numerics, after: ir.Model) -> check.Check:
+        if self._feeds is None:
+            self._feeds = inputs.generate(after, reference=before.runner)
+        if before.large and before.model is not None:
+            return pieces.check(before.model, after, numerics, self._feeds)
+        return check.against(before.reference, after, numerics, self._feeds)
 
     def _lossy(self, p: Pass) -> None:
         """Run a LOSSY pass and measure it against its own bound and by the gate."""

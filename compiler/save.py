@@ -18,22 +18,30 @@ ALIGNMENT = 4096
 
 def to_bytes(model: ir.Model, *, expand: bool = False) -> bytes:
     """The serialised model. `optc` operators come with their definitions, or (`expand`) as the standard operators they mean."""
-    copy = _copy(model, expand)
-    plain.inline(copy)
-    return _serialised(copy)
+    own = ops.used(model)
+    if (own and expand) or plain.has_external(model):
+        model, own = _copy(model, expand), []
+        plain.inline(model)
+    proto = ir.to_proto(model)
+    proto.functions.extend(ir.to_proto(ops.function(name, model.opset_imports[""])) for name in own)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data
 
 
-def save(model: ir.Model, path: Path, *, expand: bool = False) -> None:
-    """Write the model to `path`; above LIMIT the weights go to `<name>.data` beside it. Each file appears whole."""
-    copy = _copy(model, expand)
-    if plain.weight_bytes(copy) < LIMIT:
-        plain.inline(copy)
+def save(model: ir.Model, path: Path, *, expand: bool = False) -> list[Path]:
+    """Write the model to `path`; above LIMIT the weights go to `<name>.data` beside it. Each file, returned, appears whole."""
+    files = [path]
+    if plain.weight_bytes(model) < LIMIT:
+        data = to_bytes(model, expand=expand)
     else:
-        beside = data_file(path)
+        copy, beside = _copy(model, expand), data_file(path)
+        files.append(beside)
         with atomic.writing(beside) as file:
             plain.detach(copy, lambda _, array: (beside.name, _append(file, array)))
+        data = ir.to_proto(copy).SerializeToString(deterministic=True)
     with atomic.writing(path) as file:
-        file.write(_serialised(copy))
+        file.write(data)
+    return files
 
 
 def data_file(path: Path) -> Path:
@@ -53,8 +61,3 @@ def _copy(model: ir.Model, expand: bool) -> ir.Model:
     copy = model.clone()
     (ops.expand if expand else ops.attach)(copy)
     return copy
-
-
-def _serialised(model: ir.Model) -> bytes:
-    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
-    return data

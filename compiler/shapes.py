@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import onnx
-import onnx.shape_inference
 
-from optc.compiler import ir, ops, shape_rules, symbolic
+from optc.compiler import element_types, ir, onnx_inference, ops, repeated, shape_rules, symbolic
 from optc.compiler.contents import INTEGERS, SMALL, Contents, dims, known_array
+from optc.compiler.dimensions import NOTED, Dims
 from optc.compiler.edit import Editor
 
 Type = tuple[ir.DataType | None, ir.Shape | None]
@@ -22,6 +22,8 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
 
     `contents` may be shared by calls between which the graph does not change.
     """
+    if _is_settled(node):
+        return False
     changed = False
     inferred = outputs(node, edit.model.opset_imports, contents or Contents())
     for value, (dtype, shape) in zip(node.outputs, inferred, strict=True):
@@ -29,12 +31,60 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
             continue
         dtype = value.dtype if dtype is None else dtype
         merged = _merge(value, shape)
+        if value.is_graph_output() and merged != value.meta.get(NOTED):
+            edit.note_shape(value, merged)
         if value.is_graph_output() and value.graph is edit.graph and _is_complete(value):
             continue  # the interface stays as it is
         if dtype != value.dtype or merged != value.shape:
             edit.set_type(value, dtype, merged)
             changed = True
     return changed
+
+
+_BY_SHAPES = frozenset(
+    [
+        "Add",
+        "And",
+        "Cast",
+        "Concat",
+        "Cos",
+        "Div",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Gather",
+        "Greater",
+        "Less",
+        "Log",
+        "MatMul",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Reciprocal",
+        "Relu",
+        "Shape",
+        "Sigmoid",
+        "Sin",
+        "Softmax",
+        "Sqrt",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Where",
+    ]
+)
+"""Operators whose results have extents that follow from those of the inputs and from attributes alone."""
+
+
+def _is_settled(node: ir.Node) -> bool:
+    """Whether all extents around a node are numbers already: there is nothing to learn."""
+    if node.op_type not in _BY_SHAPES or node.domain:
+        return False
+    return all(
+        v is None or (v.shape is not None and v.dtype is not None and v.shape.is_static()) for v in (*node.inputs, *node.outputs)
+    )
 
 
 def _is_complete(value: ir.Value) -> bool:
@@ -48,7 +98,7 @@ def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[T
     if ir.standard(node, "If"):
         return list(_if(node))
     if ir.standard(node, "Loop", "Scan"):
-        found = list(_repeated(node))
+        found = list(repeated.outputs(node, contents))
         if len(found) == len(node.outputs):
             return found
     if any(True for _ in ir.bodies(node)):
@@ -56,12 +106,21 @@ def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[T
     held = ir.const_tensor(node.outputs[0]) if ir.standard(node, "Constant") else None
     if held is not None:
         return [(held.dtype, ir.Shape(held.shape.numpy()))]
-    types = _by_onnx(node, opsets, contents)
     rules = shape_rules.outputs(contents, node)
+    types = list(zip(element_types.outputs(node), _complete(rules, len(node.outputs)), strict=False)) if rules else []
+    if not types or any(v.name and None in t for v, t in zip(node.outputs, types, strict=True)):
+        types = _by_onnx(node, opsets, contents, types)
     return [_combine(t, rules[i] if i < len(rules) else None) for i, t in enumerate(types)]
 
 
-def _combine(by_onnx: Type, by_rule: shape_rules.Dims | None) -> Type:
+def _complete(rules: Sequence[Dims | None], count: int) -> Iterator[ir.Shape | None]:
+    """The shapes of which the rules say everything."""
+    for i in range(count):
+        rule = rules[i] if i < len(rules) else None
+        yield None if rule is None or None in rule else ir.Shape(symbolic.text(d) for d in rule if d is not None)
+
+
+def _combine(by_onnx: Type, by_rule: Dims | None) -> Type:
     """A number from either; else the rule's expression; else the name that ONNX passed through."""
     dtype, shape = by_onnx
     if by_rule is None or (shape is not None and len(shape) != len(by_rule)):
@@ -79,8 +138,9 @@ def _merge(value: ir.Value, new: ir.Shape | None) -> ir.Shape | None:
     gave are not taken for dimensions of the inputs.
     """
     old = value.shape
+    new = ir.Shape([None] * len(old)) if new is None and old is not None else new
     if new is None:
-        return old
+        return None
     before = list(old) if old is not None and len(old) == len(new) else [None] * len(new)
     merged: list[int | str] = []
     for i, (a, b) in enumerate(zip(before, new, strict=True)):
@@ -94,54 +154,13 @@ def _if(node: ir.Node) -> Iterator[Type]:
     branches = list(ir.bodies(node))
     for i, value in enumerate(node.outputs):
         results = [body.outputs[i] for body in branches]
-        shapes = [r.shape for r in results]
-        if any(s is None for s in shapes) or len({len(s) for s in shapes if s is not None}) != 1:
-            yield results[0].dtype or value.dtype, None
+        shapes = [s for s in map(dims, results) if s is not None]
+        dtype = results[0].dtype or value.dtype
+        if len(shapes) < len(results) or len({len(s) for s in shapes}) != 1:
+            yield dtype, None
             continue
-        columns = zip(*(s for s in shapes if s is not None), strict=True)
-        yield results[0].dtype, ir.Shape(c[0] if all(d == c[0] for d in c) and _named(c[0]) else None for c in columns)
-
-
-def items(node: ir.Node, body: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
-    """What a Scan gives its body of each scanned input: the same extents in every step, without the axis."""
-    if not ir.standard(node, "Scan") or len(body.inputs) != len(node.inputs):  # opset 8 had batches and lengths
-        return
-    scanned = int(ir.attribute(node, "num_scan_inputs"))
-    axes = ir.attribute(node, "scan_input_axes", (0,) * scanned)
-    for value, whole, axis in zip(body.inputs[-scanned:], node.inputs[-scanned:], axes, strict=True):
-        if whole is not None and whole.shape is not None:
-            dims = list(whole.shape)
-            del dims[axis]
-            yield value, ir.Shape(dims)
-
-
-def _repeated(node: ir.Node) -> Iterator[Type]:
-    """Of Loop and Scan: a state has the extents that it begins with where the body gives them back; gathered outputs have one
-    dimension more, the count."""
-    (body,) = ir.bodies(node)
-    loop = node.op_type == "Loop"
-    scanned = 0 if loop else int(ir.attribute(node, "num_scan_inputs"))
-    initial, results = node.inputs[2 if loop else 0 : len(node.inputs) - scanned], list(body.outputs)[1 if loop else 0 :]
-    for before, after in zip(initial, results, strict=False):
-        yield after.dtype, _same_extents(before.shape if before is not None else None, after.shape)
-    axes = ir.attribute(node, "scan_output_axes", (0,) * len(results))
-    for value, axis in zip(results[len(initial) :], axes, strict=False):
-        if value.shape is None:
-            yield value.dtype, None
-            continue
-        dims: list[int | None] = [d if isinstance(d, int) else None for d in value.shape]
-        dims.insert(axis if axis >= 0 else axis + len(dims) + 1, None)
-        yield value.dtype, ir.Shape(dims)
-
-
-def _same_extents(before: ir.Shape | None, after: ir.Shape | None) -> ir.Shape | None:
-    if before is None or after is None or len(before) != len(after):
-        return None
-    return ir.Shape(a if isinstance(a, int) and a == b else None for a, b in zip(before, after, strict=True))
-
-
-def _named(dim: int | ir.SymbolicDim) -> bool:
-    return isinstance(dim, int) or dim.value is not None
+        columns = zip(*shapes, strict=True)
+        yield dtype, ir.Shape(symbolic.text(c[0]) if all(d == c[0] for d in c) else None for c in columns)
 
 
 def _through_function(node: ir.Node, opsets: dict[str, int]) -> list[Type]:
@@ -169,28 +188,30 @@ def _stand_in(value: ir.Value) -> ir.Value:
     )
 
 
-def _by_onnx(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[Type]:
-    nothing: list[Type] = [(None, None)] * len(node.outputs)
-    schema = ir.schema(node, opsets.get("" if node.domain == "ai.onnx" else node.domain, 0))
-    if schema is None:
+def _by_onnx(node: ir.Node, opsets: dict[str, int], contents: Contents, known: list[Type]) -> list[Type]:
+    """What ONNX's own inference finds; what is known already where it finds nothing."""
+    nothing: list[Type] = known or [(None, None)] * len(node.outputs)
+    if ir.schema(node, opsets.get("" if node.domain == "ai.onnx" else node.domain, 0)) is None:
         return nothing
-    types: dict[str, onnx.TypeProto] = {}
-    data: dict[str, onnx.TensorProto] = {}
+    inputs: list[onnx_inference.Input] = []
     for value in node.inputs:
         if value is None or not value.name:
-            continue
-        if value.dtype is None or not isinstance(value.type, ir.TensorType):
+            inputs.append(None)
+        elif value.dtype is None or not isinstance(value.type, ir.TensorType):
             return nothing  # sequences and optionals keep what loading found
-        types[value.name] = type_proto(value)
-        array = _data(value, contents)
-        if array is not None:
-            data[value.name] = onnx.numpy_helper.from_array(array, value.name)
-    imports = [onnx.helper.make_opsetid(d, v) for d, v in opsets.items()]
-    try:
-        found = onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data, opset_imports=imports)
-    except (onnx.shape_inference.InferenceError, RuntimeError):
+        else:
+            array = _data(value, contents)
+            inputs.append((int(value.dtype), _texts(value), None if array is None else (array.tobytes(), array.shape)))
+    found = onnx_inference.infer(node, tuple(opsets.items()), inputs)
+    if found is None:
         return nothing  # an inconsistent node: the verifier says so, with the place
-    return [_type(found[v.name]) if v.name in found else (None, None) for v in node.outputs]
+    return [(dtype, None if shape is None else ir.Shape(shape)) for dtype, shape in found]
+
+
+def _texts(value: ir.Value) -> tuple[int | str, ...] | None:
+    """The dimensions as ONNX knows them; one without a name gets one, so that it equals no other."""
+    known = dims(value)
+    return None if known is None else tuple(map(symbolic.text, known))
 
 
 def _data(value: ir.Value, contents: Contents) -> ir.Array | None:
@@ -200,13 +221,6 @@ def _data(value: ir.Value, contents: Contents) -> ir.Array | None:
         return held.numpy() if held.size <= SMALL and held.dtype in (*INTEGERS, ir.DataType.FLOAT) else None
     content = known_array(contents.of(value)) if value.dtype in (ir.DataType.INT64, ir.DataType.INT32) else None
     return content if content is None or value.dtype is None else content.astype(value.dtype.numpy())
-
-
-def _type(proto: onnx.TypeProto) -> Type:
-    if not proto.HasField("tensor_type"):
-        return None, None
-    tensor = proto.tensor_type
-    return ir.DataType(tensor.elem_type), ir.Shape(map(_dim, tensor.shape.dim)) if tensor.HasField("shape") else None
 
 
 def type_proto(value: ir.Value) -> onnx.TypeProto:
@@ -224,9 +238,3 @@ def type_proto(value: ir.Value) -> onnx.TypeProto:
             else:
                 added.dim_param = text
     return proto
-
-
-def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dim.HasField("dim_value"):
-        return int(dim.dim_value)
-    return dim.dim_param or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import onnx
 
@@ -63,18 +64,23 @@ def defined_before_use(model: ir.Model) -> Iterator[Problem]:
     yield from _order(model.graph, set())
 
 
-def _order(graph: ir.Graph, outer: set[int]) -> Iterator[Problem]:
-    known = outer | {id(v) for v in (*graph.inputs, *graph.initializers.values())}
+def _order(graph: ir.Graph, known: set[int]) -> Iterator[Problem]:
+    """`known` are the values defined before; those of the graph are in it while the graph is looked at."""
+    mine = [id(v) for v in (*graph.inputs, *graph.initializers.values())]
+    known.update(mine)
     for node in graph:
         for value in node.inputs:
             if value is not None and value.name and id(value) not in known:
                 yield Problem(f"input '{value.name}' is not computed before it is used", node)
         for body in ir.bodies(node):
             yield from _order(body, known)
-        known |= {id(v) for v in node.outputs}
+        made = [id(v) for v in node.outputs]
+        mine += made
+        known.update(made)
     for value in graph.outputs:
         if id(value) not in known:
             yield Problem(f"output '{value.name}' of graph '{graph.name}' is computed by no node in it")
+    known.difference_update(mine)
 
 
 def known_operators(model: ir.Model) -> Iterator[Problem]:
@@ -90,24 +96,53 @@ def known_operators(model: ir.Model) -> Iterator[Problem]:
                 yield from _schema(node, model.opset_imports[domain])
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """What a schema allows: asking it takes long, and there are few."""
+
+    inputs: range
+    outputs: int
+    present: tuple[str, ...]
+    """Names of the inputs, '' for those that may be absent."""
+    attributes: frozenset[str]
+    required: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def _facts(op_type: str, opset: int) -> _Facts | None:
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    single = onnx.defs.OpSchema.FormalParameterOption.Single
+    return _Facts(
+        range(schema.min_input, schema.max_input + 1),
+        schema.max_output,
+        tuple(formal.name if formal.option == single else "" for formal in schema.inputs),
+        frozenset(schema.attributes),
+        tuple(name for name, formal in schema.attributes.items() if formal.required),
+    )
+
+
 def _schema(node: ir.Node, opset: int) -> Iterator[Problem]:
-    schema = ir.schema(node, opset)
-    if schema is None:
+    facts = _facts(node.op_type, opset)
+    if facts is None:
         yield Problem(f"operator '{node.op_type}' is not in opset {opset}", node)
         return
-    if not schema.min_input <= len(node.inputs) <= schema.max_input:
-        yield Problem(f"{len(node.inputs)} inputs; {schema.min_input} to {schema.max_input} are allowed", node)
-    if len(node.outputs) > schema.max_output:
-        yield Problem(f"{len(node.outputs)} outputs; at most {schema.max_output} are allowed", node)
-    for i, value in enumerate(node.inputs):
-        formal = schema.inputs[min(i, len(schema.inputs) - 1)]
-        if (value is None or not value.name) and formal.option == onnx.defs.OpSchema.FormalParameterOption.Single:
-            yield Problem(f"input {i} ({formal.name}) is absent", node)
-    for name in node.attributes:
-        if name not in schema.attributes:
+    if len(node.inputs) not in facts.inputs:
+        allowed = f"{facts.inputs.start} to {facts.inputs.stop - 1}"
+        yield Problem(f"{len(node.inputs)} inputs; {allowed} are allowed", node)
+    if len(node.outputs) > facts.outputs:
+        yield Problem(f"{len(node.outputs)} outputs; at most {facts.outputs} are allowed", node)
+    for i, value in enumerate(node.inputs if facts.present else ()):
+        if (value is None or not value.name) and (name := facts.present[min(i, len(facts.present) - 1)]):
+            yield Problem(f"input {i} ({name}) is absent", node)
+    given = node.attributes.data
+    for name in given:
+        if name not in facts.attributes:
             yield Problem(f"attribute '{name}' does not exist", node)
-    for name, formal_attr in schema.attributes.items():
-        if formal_attr.required and name not in node.attributes:
+    for name in facts.required:
+        if name not in given:
             yield Problem(f"attribute '{name}' is missing", node)
 
 

@@ -1,15 +1,14 @@
-"""print, diff, explain, check, bisect: for people who ask why."""
+"""print, check, bisect: for people who ask why."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optc.compiler.commands import measure, values
-from optc.compiler.commands.common import Data, Json, Model, Passes, Shape, emit, table
+from optc.compiler.commands.common import Data, Json, Model, Passes, Shape, emit
 from optc.compiler.diagnostics import ContractError, UserError
 
 if TYPE_CHECKING:
@@ -28,54 +27,6 @@ def print_(
     from optc.compiler import printer
 
     print(printer.text(_optimized(model, passes, shape), whole=whole), end="")
-
-
-def diff(
-    before: Model,
-    after: Annotated[
-        Path | None, typer.Argument(help="Another ONNX file; without it, BEFORE after --passes.", show_default=False)
-    ] = None,
-    passes: Passes = None,
-    shape: Shape = None,
-) -> None:
-    """Show what passes change in a model, or how two models differ, node by node."""
-    from optc.compiler import printer
-    from optc.compiler.recipe import DEFAULT_PASSES
-
-    old = _optimized(before, "", shape)
-    new = _optimized(after, "", shape) if after else _optimized(before, DEFAULT_PASSES if passes is None else passes, shape)
-    a, b = (printer.text(m).splitlines() for m in (old, new))
-    lines = list(difflib.unified_diff(a, b, str(before), str(after or "after passes"), lineterm="", n=1))
-    print("\n".join(lines) if lines else "no difference")
-
-
-def explain(
-    model: Model,
-    passes: Passes = None,
-    shape: Shape = None,
-    node: Annotated[
-        str | None, typer.Option("--node", help="Only refusals at nodes whose name holds this.", show_default=False)
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Also where only the first operator of a rule was there.")] = False,
-    json: Json = False,
-) -> None:
-    """Say why rewrites did not happen where they nearly did."""
-    from optc.compiler import api
-    from optc.compiler.recipe import DEFAULT_PASSES
-
-    _, report = api.optimized(model, DEFAULT_PASSES if passes is None else passes, api.parse_shapes(shape))
-    found = {
-        (r.owner, r.rule, r.node, r.op_type): r.reason
-        for r in report.refusals
-        if (every or r.near) and (node is None or node in r.node)
-    }
-    rows = [[*key, reason] for key, reason in found.items() if reason]
-    if json:
-        emit([dict(zip(("pass", "rule", "node", "operator", "reason"), row, strict=True)) for row in rows])
-    elif rows:
-        table("", ["pass", "rule", "node", "operator", "why not"], rows)
-    else:
-        print("every rule that nearly matched was applied")
 
 
 def check(

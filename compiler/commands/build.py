@@ -226,8 +226,22 @@ def opt(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.", show_default=False)],
     passes: Passes = None,
+    dialect: Annotated[
+        str,
+        typer.Option(
+            "--dialect",
+            help="Whose operators: `standard`, or `onnxruntime` to use those of its own (com.microsoft), behind the passes.",
+            metavar="standard|onnxruntime",
+        ),
+    ] = "standard",
     shape: Shape = None,
     data: Data = None,
+    lineage: Annotated[
+        Path | None,
+        typer.Option(
+            "--lineage", help="Write where each node comes from, and what was removed by which pass.", show_default=False
+        ),
+    ] = None,
     json: Json = False,
     check: Check = False,
     verify_each: VerifyEach = False,
@@ -235,14 +249,21 @@ def opt(
     time_passes: TimePasses = False,
     bisect_limit: BisectLimit = None,
 ) -> None:
-    """Optimize an ONNX model into an ONNX model of plain standard operators."""
+    """Optimize an ONNX model into an ONNX model of plain standard operators, or of onnxruntime's."""
     from optc.compiler import api
     from optc.compiler.instrument import Progress
 
     with progress(json) as tell:
         options, timer = _options(check, verify_each, print_ir_after, time_passes, bisect_limit)
         result = api.optimize(
-            model, output, passes=passes, shapes=api.parse_shapes(shape), data=data, options=api.watched(options, Progress(tell))
+            model,
+            output,
+            passes=passes,
+            dialect=dialect,
+            shapes=api.parse_shapes(shape),
+            data=data,
+            options=api.watched(options, Progress(tell)),
+            lineage_file=lineage,
         )
     if json:
         emit(result.document())

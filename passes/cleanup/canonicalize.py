@@ -12,7 +12,15 @@ from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.pattern import COMMUTATIVE
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
+from optc.passes.cleanup.broadcasts import BROADCASTS
+from optc.passes.cleanup.casts import CASTS
+from optc.passes.cleanup.filled import FILLED
 from optc.passes.cleanup.noops import NOOPS
+from optc.passes.cleanup.operands import one_node
+from optc.passes.cleanup.parts import PARTS
+from optc.passes.cleanup.repeated import REPEATED
+from optc.passes.cleanup.sunk_squeezes import SUNK
+from optc.passes.cleanup.views import VIEWS
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,8 @@ class Canonicalize(RewritePass):
     """One form for what exporters write in many: constants as initializers on the right, nothing that does nothing.
 
     Constant nodes become initializers; operators that change nothing go; constants stand on the right of commutative
-    operators; a reshape of a reshape and a transpose of a transpose become one.
+    operators; chains of views (Reshape, Squeeze, Unsqueeze, Flatten), of Transpose, Slice, Concat, Clip and of casts that lose
+    nothing become one operator.
     """
 
     name = "canonicalize"
@@ -67,33 +76,31 @@ def _swap(op_type: str) -> Rule:
     return Rule(f"constant-right-{op_type.lower()}", pattern, rewrite)
 
 
-def _transposes(op: PatternBuilder, x: Any) -> Any:
-    return op.Transpose(op.Transpose(x, name="first"), name="second")
-
-
-def _one_transpose(op: Builder, first: ir.Node, second: ir.Node, x: ir.Value) -> Any:
-    p, q = ir.attribute(first, "perm"), ir.attribute(second, "perm")
+def _one_transpose(op: Builder, x: ir.Value, node: ir.Node) -> Any:
+    first = x.producer()
+    if first is None or not ir.standard(first, "Transpose"):
+        return None
+    p, q = ir.attribute(first, "perm"), ir.attribute(node, "perm")
     if p is None and q is None:
-        return x
+        return first.inputs[0]
     known = p if p is not None else q
     p, q = (tuple(range(len(known)))[::-1] if a is None else a for a in (p, q))
-    return op.Transpose(x, perm=[p[i] for i in q])
-
-
-def _reshapes(op: PatternBuilder, x: Any, middle: Any, shape: Const) -> Any:
-    return op.Reshape(op.Reshape(x, middle), shape, name="last")
-
-
-def _one_reshape(op: Builder, last: ir.Node, x: ir.Value, shape: Const) -> Any:
-    if np.any(shape == 0):
-        return Refuse("its 0 copies a dimension of the shape between")
-    return op.Reshape(x, shape, **last.attributes)
+    perm = [p[i] for i in q]
+    op.also(first)
+    return first.inputs[0] if perm == list(range(len(perm))) else op.Transpose(first.inputs[0], perm=perm)
 
 
 RULES: tuple[Rule, ...] = (
+    Rule("sum-of-two", lambda op, a, b: op.Sum(a, b), lambda op, a, b: op.Add(a, b)),
     Rule("constant-to-initializer", _constant, _to_initializer),
     *NOOPS,
+    *CASTS,
+    *REPEATED,
     *(_swap(op_type) for op_type in sorted(COMMUTATIVE - {"Sum", "Mean"})),
-    Rule("transpose-of-transpose", _transposes, _one_transpose),
-    Rule("reshape-of-reshape", _reshapes, _one_reshape),
+    Rule("transpose-of-transpose", one_node("Transpose", 1), _one_transpose),
+    *VIEWS,
+    *PARTS,
+    *BROADCASTS,
+    *FILLED,
+    *SUNK,
 )

@@ -24,6 +24,6 @@ class EliminateDead(Pass):
         for graph in reversed(list(ir.all_graphs(edit.graph))):  # bodies first: what only they captured is dead then
             for node in reversed(graph):
                 if not any(v.uses() or v.is_graph_output() for v in node.outputs) and edit.step(node):
-                    edit.remove(node)
+                    edit.remove(node, "nothing uses its results")
         for graph in ir.all_graphs(edit.graph):
             edit.sweep(list(graph.initializers.values()))

@@ -14,8 +14,8 @@ from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
 from optc.compiler.reference import Reference
 from optc.compiler.shapes import infer_node
-from optc.compiler.symbolic import Dim
 from optc.passes.cleanup.share_subexpressions import RANDOM
+from optc.passes.cleanup.targets import constant_target
 
 COMPACT = frozenset({"DequantizeLinear", "Codebook"})
 """Operators that unpack a weight which is stored small on purpose."""
@@ -56,11 +56,11 @@ class FoldConstants(Pass):
                 if growth > room:
                     edit.refuse(node, self.name, f"the weights would grow by {growth} bytes, {room} are left of max-growth")
                 elif edit.step(node):
-                    room -= max(growth, 0)
+                    room = min(room - growth, self.max_growth)
                     for value, array in zip(node.outputs, arrays, strict=True):
                         edit.replace(value, edit.initializer(array, value.name or ""))
                     inputs = list(node.inputs)
-                    edit.remove(node)
+                    edit.remove(node, "its results are known")
                     edit.sweep(inputs)
 
     def _compute(self, edit: Editor, node: ir.Node, contents: Contents) -> list[ir.Array] | None:
@@ -132,7 +132,7 @@ def _constant_target(edit: Editor, node: ir.Node, contents: Contents) -> None:
     elements = list(target)
     if all(isinstance(e, int) for e in elements):
         return  # folded as it is
-    found = _elements(elements, x, result, bool(ir.attribute(node, "allowzero", 0)))
+    found = constant_target(x, elements, result, allowzero=bool(ir.attribute(node, "allowzero", 0)))
     if isinstance(found, str):
         edit.refuse(node, "constant-target", found)
     elif edit.step(node):
@@ -141,25 +141,3 @@ def _constant_target(edit: Editor, node: ir.Node, contents: Contents) -> None:
             edit.set_attribute(node, "allowzero", None)
         edit.set_origin(node, ir.origin(node).by(edit.owner))
         edit.sweep([target_value])
-
-
-def _elements(target: list[Dim], x: tuple[Dim, ...], result: shape_rules.Dims | None, allowzero: bool) -> list[int] | str:
-    """The constant target, or why there is none."""
-    if allowzero and 0 in target:
-        return "it asks for an empty dimension"
-    out: list[int] = []
-    for i, e in enumerate(target):
-        known = result[i] if result is not None and i < len(result) else e
-        if isinstance(e, int) and e != -1:
-            out.append(e)
-        elif isinstance(known, int):
-            out.append(known)
-        else:
-            out.append(0 if i < len(x) and x[i] == known else -1)
-    if out.count(-1) > 1:
-        return (
-            f"the dimensions {', '.join(str(t) for t, o in zip(target, out, strict=True) if o == -1)} are not those of its input"
-        )
-    if -1 in out and 0 in out and -1 not in target:
-        return "one dimension would be -1 beside one that may be empty"
-    return out

@@ -43,7 +43,7 @@ def _graph(edit: Editor, graph: ir.Graph, outer: Mapping[Any, Any]) -> None:
             _graph(edit, body, seen)
         if inner or node.op_type in RANDOM:
             continue
-        first = seen.setdefault(_key(node, edit), node)
+        first = seen.setdefault(key(node, edit), node)
         if first is not node:
             _share(edit, first, node)
 
@@ -75,18 +75,20 @@ def _weight(edit: Editor, weight: ir.Value, seen: dict[Any, Any]) -> None:
     edit.remove_initializer(weight)
 
 
-def _key(node: ir.Node, edit: Editor) -> Any:
+def key(node: ir.Node, edit: Editor) -> Any:
+    """Nodes without bodies that have the same key compute the same (RANDOM ones apart)."""
     inputs: Any = [v if v is None or v.name else None for v in node.inputs]
     while inputs and inputs[-1] is None:
         inputs.pop()
     inputs = tuple(map(id, inputs))
     if node.domain in ("", "ai.onnx") and node.op_type in COMMUTATIVE:
         inputs = tuple(sorted(inputs))
-    attributes = tuple(sorted((name, _attribute(attr)) for name, attr in node.attributes.items()))
+    attributes = tuple(sorted((name, attribute_key(attr)) for name, attr in node.attributes.items()))
     return node.domain if node.domain != "ai.onnx" else "", node.op_type, inputs, len(node.outputs), attributes
 
 
-def _attribute(attr: ir.Attr) -> tuple[str, str]:
+def attribute_key(attr: ir.Attr) -> tuple[str, str]:
+    """Attributes that have the same key are the same."""
     if attr.type == ir.AttributeType.TENSOR:
         held = attr.as_tensor()
         if held.dtype == ir.DataType.STRING:

@@ -52,6 +52,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "features": sorted(machine.features),
         "inputs": [list(item) for item in lowered.inputs],
         "known": [list(item) for item in lowered.known],
+        "limits": [list(item) for item in lowered.limits],
         "outputs": lowered.outputs,
         "views": lowered.views,
         "weights": list(lowered.weights),
@@ -71,7 +72,6 @@ def fuse(module: Any) -> Any:
             passes.AnnotateTIROpPattern(),
             passes.FuseOps(),
             passes.FuseTIR(),
-            passes.DeadCodeElimination(),
         ]
     )(module)
 

@@ -96,6 +96,7 @@ class TvmEngine:
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, dtype_named(dtype)) for name, dtype in program["inputs"]]
         self._known: list[tuple[str, int, bool]] = [(name, i, any(bits)) for name, i, *bits in program.get("known", ())]
+        self._limits: list[tuple[str, int, int]] = [tuple(limit) for limit in program.get("limits", ())]
         self._work: int = program["work"]
         self._outputs: list[str] = list(program["outputs"])
         self._views = {name: dtype_named(dtype) for name, dtype in program.get("views", {}).items()}
@@ -123,7 +124,13 @@ class TvmEngine:
         self._configure(_AFFINITY_NONE, count, ["0"] * count)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs for validated feeds. Feeds are read in place where they are contiguous."""
+        """The outputs for validated feeds. Feeds are read in place where they are contiguous.
+
+        Raises UserError where a size is beyond what the code was made for.
+        """
+        for name, axis, most in self._limits:
+            if (size := feeds[name].shape[axis]) > most:
+                raise UserError(f"dimension {axis} of '{name}' is {size}, and the model takes at most {most}")
         args, elements = [], 0
         for name, dtype in self._inputs:
             feed = feeds[name]

@@ -35,7 +35,7 @@ def test_a_bundles_model_is_made_again_and_its_code_agrees(fashion_cnn: Path, fa
     found = api.compare_values(fashion_cnn, fashion)
     assert found.holds and found.code is not None and found.code.inner is None
     assert len(found.graph.rows) >= 0.9 * found.graph.values
-    assert json.loads((fashion / "lineage.json").read_bytes()).keys() == {n.name for n in found.after.graph}
+    assert json.loads((fashion / "lineage.json").read_bytes())["nodes"].keys() == {n.name for n in found.after.graph}
 
 
 def test_a_fault_in_a_weight_of_the_bundle_is_found_at_the_value_it_spoils(fashion_cnn: Path, fashion: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_wrong_lowering_is_found_at_the_node_it_lowers(
 def test_a_bundle_of_another_graph_is_refused(fashion_cnn: Path, fashion: Path, tmp_path: Path) -> None:
     found, records = bundle.read(fashion), {"decisions.json": (fashion / "decisions.json").read_bytes()}
     lineage = json.loads((fashion / "lineage.json").read_bytes())
-    lineage[next(iter(lineage))][0] = "Sigmoid"
+    next(iter(lineage["nodes"].values()))["operator"] = "Sigmoid"
     artifact = recreate.recreate(fashion_cnn, fashion).target.build(load.load(fashion_cnn))
     bundle.write(tmp_path / "b", found, artifact, records={**records, "lineage.json": json.dumps(lineage).encode()})
     with pytest.raises(UserError, match="does not make its graph again"):

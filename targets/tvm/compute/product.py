@@ -9,7 +9,7 @@ from optc.targets.tvm.compute.kernel import Extent, Kernel, round_up, static
 from optc.targets.tvm.compute.tile import choose, fills, whole_rows
 from optc.targets.tvm.machine import Machine
 
-_TYPICAL_COLUMNS = 32  # stands for a symbolic extent: wider tiles would be filled up too often
+_TYPICAL_COLUMNS = 16  # stands for a symbolic extent: wider tiles would be filled up too often
 
 
 def product(machine: Machine, rows: Extent, columns: Extent) -> Kernel:

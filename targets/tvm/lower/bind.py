@@ -15,19 +15,15 @@ def bind(module: tvm.IRModule, computed: Sequence[tuple[Any, Any]]) -> tvm.IRMod
         return module
     old = module["main"]
     count = int(old.attrs["num_input"])
-    inner = tvm.ir.GlobalVar("body")
-    ty = _erased(old.ret_ty)
+    dims = old.params[count - 1]
     params = [*old.params[: count - 1], *old.params[count:]]
-    shape = relax.ShapeExpr([expr for expr, _ in computed])
-    relax.expr._update_type(inner, relax.FuncType([p.ty for p in old.params], ty))
-    call = relax.Call(inner, [*old.params[: count - 1], shape, *old.params[count:]], ty_args=[])
-    result = relax.Var("result", ty)
-    block = relax.BindingBlock([relax.VarBinding(result, call)])
-    main = relax.Function(params, relax.SeqExpr([block], result), ty, old.is_pure, old.attrs).with_attr("num_input", count - 1)
-    body = relax.utils.copy_with_new_vars(relax.Function(old.params, old.body, ty, old.is_pure, old.attrs))
+    found = relax.Var("found", relax.ShapeType(ndim=len(computed)))
+    known = relax.VarBinding(found, relax.ShapeExpr([expr for expr, _ in computed]))
+    bound = relax.BindingBlock([known, relax.MatchCast(dims, found, dims.ty)])
+    body = relax.SeqExpr([bound, *old.body.blocks], old.body.body)
+    main = relax.Function(params, body, _erased(old.ret_ty), old.is_pure, old.attrs).with_attr("num_input", count - 1)
     functions = dict(module.functions)
     functions[module.get_global_var("main")] = main
-    functions[inner] = body.without_attr("global_symbol") if "global_symbol" in body.attrs else body
     return tvm.IRModule(functions, attrs=module.attrs)
 
 

@@ -19,10 +19,11 @@ import tvm
 import tvm_ffi
 from tvm import relax, tirx
 
-from optc.compiler import ir, ops
+from optc.compiler import bounds, ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, growth, types
+from optc.targets.tvm.lower.dims import Dims
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, foreign, unusable
 from optc.targets.tvm.lower.work import UNKNOWN, typical
 
@@ -50,6 +51,7 @@ class Lowered:
     work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
     known: list[tuple[str, int, bool]]  # (input, element, as bits): numbers among the inputs that dimensions depend on
+    limits: list[tuple[str, int, int]]  # (input, axis, size): the largest size that the code was made for
 
 
 def is_symbolic(operand: Operand) -> bool:
@@ -66,11 +68,11 @@ class Lowering:
     def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule]) -> None:
         self.model, self.machine = model, machine
         self.builder = relax.BlockBuilder()
-        self.analyzer = tvm.sym.Analyzer()
         self.weights: dict[str, ir.Array] = {}
         self._table = table
         self._values: dict[ir.Value, Operand] = {}
-        self._dims: dict[str, Any] = {}
+        self._dims = Dims(model.graph)
+        self.analyzer = self._dims.analyzer
         self._computed: list[tuple[Dim, Any]] = []  # see opaque
         self._plain: set[Any] = set()
         self._meaning: dict[Any, Any] = {}  # a computed dimension's variable -> its expression of the inputs' dimensions
@@ -130,20 +132,12 @@ class Lowering:
         views = {name: kind for name, kind in kinds.items() if types.held(kind) != kind}
         computed = [(e, v) for v, e in self._meaning.items()]
         known = [(name, i, bits) for (name, bits), held in self._known.items() for i in range(len(held))]
-        fed = sum(self._typical(self._values[value]) for value in self._inputs)
-        return Lowered(module, inputs, names, views, self.weights, self._work // max(fed, 1), computed, known)
+        work = self._work // max(sum(self._typical(self._values[value]) for value in self._inputs), 1)
+        limits = bounds.of_inputs(self._inputs, self._dims.largest)
+        return Lowered(module, inputs, names, views, self.weights, work, computed, known, limits)
 
     def _type(self, value: ir.Value) -> Any:
-        dims = [self._dim(dim, f"{value.name}_{i}") for i, dim in enumerate(value.shape or ())]
-        return relax.TensorType(dims, types.raw(dtype_of(value.dtype, value.name)))
-
-    def _dim(self, dim: int | ir.SymbolicDim, own: str) -> Dim:
-        """One variable a name; a name without a letter ('?', '-1') says nothing: each such dimension is its own unknown."""
-        if isinstance(dim, int) and dim >= 0:
-            return dim
-        name = "" if isinstance(dim, int) else dim.value or ""
-        key = name if any(c.isalpha() for c in name) else f"?{own}"
-        return self._dims.setdefault(key, tirx.Var(f"d{len(self._dims)}", "int64"))
+        return relax.TensorType(self._dims.of(value), types.raw(dtype_of(value.dtype, value.name)))
 
     def _attempt(self, node: ir.Node) -> None:
         """Lower a node; one that is refused is noted, and what it would make is taken as given, to find all such at once."""
@@ -271,7 +265,7 @@ class Lowering:
 
     def _typical(self, operand: Operand) -> int:
         dims = [UNKNOWN if d in self._plain else self._meaning.get(d, d) for d in self.shape(operand)]
-        return typical(dims, list(self._dims.values()))
+        return typical(dims, list(self._dims.variables.values()))
 
     def tensor(self, operand: Operand) -> Any:
         """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""
@@ -364,7 +358,7 @@ class Lowering:
         for known, var in [] if plain else self._computed:
             if self.same(known, dim):
                 return var
-        var = tirx.Var(f"d{len(self._dims) + len(self._meaning)}", "int64")
+        var = tirx.Var(f"d{len(self._dims.variables) + len(self._meaning)}", "int64")
         meaning = tvm_ffi.structural_map(dim, (tvm.ir.Var, lambda v: self._meaning.get(v, v)), order="post")
         self._meaning[var] = meaning if plain else self.simplify(meaning)
         if plain:
