@@ -21,7 +21,7 @@ from optc.compiler.reference import Reference
 from optc.compiler.runner import contract
 from optc.compiler.stand_in import loadable
 from optc.compiler.symbolic import evaluate, names
-from optc.compiler.testing import conditioning
+from optc.compiler.testing import conditioning, protos
 
 CHECKS = (
     "crash",
@@ -39,6 +39,10 @@ CHECKS = (
 )
 """In this order. `types`: what a model says of its values is so when it runs. `prefix`: the first rewrites alone make a valid
 model of the same meaning. `saved`: what is written and read again is the same model."""
+
+
+NO_EMPTY = ("Attention", "MultiHeadAttention", "GroupQueryAttention")
+"""Operators whose kernels in onnxruntime refuse an empty batch, which their definitions take."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,7 @@ class Subject:
 
     @cached_property
     def loaded(self) -> ir.Model:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self.proto)
-        return load.from_proto(copy, "subject")
+        return load.from_proto(protos.copy(self.proto), "subject")
 
 
 @dataclass
@@ -172,15 +174,22 @@ class _Trial:
 
     def outputs(self, model: ir.Model) -> str:
         """What is wrong with what a model computes; notes where rounding alone may make the difference."""
+        no_empty = any(n.op_type in NO_EMPTY for g in ir.all_graphs(model.graph) for n in g)
+        expected, actual = [], []
         try:
-            actual = Reference(model, threads=1).run_all(self.subject.feeds)
+            reference = Reference(model, threads=1)
+            for sample, outputs in zip(self.subject.feeds, self.subject.expected, strict=True):
+                if no_empty and not all(array.size for array in sample.values()):
+                    continue
+                actual.append(reference.run(sample))
+                expected.append(outputs)
         except UserError as error:
             return f"the result cannot be run: {error.message} {' '.join(error.lines)[:300]}"
-        worst = compare(self.subject.expected, actual)
+        worst = compare(expected, actual)
         numerics = contract(self.passes)
         if (not worst.problem and numerics is Numerics.LOSSY) or worst.meets(numerics):
             return ""
-        if numerics is Numerics.BITWISE and compare(self.subject.plain, actual).meets(numerics):
+        if numerics is Numerics.BITWISE and not no_empty and compare(self.subject.plain, actual).meets(numerics):
             return ""
         if numerics is Numerics.REASSOCIATED:
             subject = self.subject
@@ -290,7 +299,7 @@ def _types(subject: Subject, model: ir.Model) -> Iterator[str]:
     known = {v: dims(v) for n in copy.graph for v in n.outputs if isinstance(v.type, ir.TensorType) and not v.is_graph_output()}
     copy.graph.outputs.extend(known)
     reference = Reference(copy, threads=1)
-    for sample in subject.feeds:
+    for sample in (s for s in subject.feeds if all(array.size for array in s.values())):
         sizes = _sizes(copy, sample)
         results = reference.run(sample)
         for value, recorded in known.items():
