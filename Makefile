@@ -14,7 +14,7 @@ READY := .venv/.ready
 EXTRAS := $(if $(shell command -v cc || command -v gcc || command -v clang),dev,dev$(shell echo ,)linker)
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 5
 
-.PHONY: demo test test-all lint models clean
+.PHONY: demo test test-all lint models fuzz clean
 
 demo: $(READY) # compile a real model, check it, race it against onnxruntime (under 3 minutes)
 	@$(BIN)/python -m benchmarks.demo
@@ -32,6 +32,9 @@ lint: $(READY)
 
 models: $(READY) # the table of real models: error, compile and load seconds, memory, speed
 	@$(BIN)/python -m benchmarks.models
+
+fuzz: $(READY) # 20,000 random graphs through all exact passes, against onnxruntime; goes on where it was stopped
+	@$(BIN)/python -m benchmarks.fuzz
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

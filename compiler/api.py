@@ -38,7 +38,7 @@ from optc.compiler.measure.gate import streams
 from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shapes, parse_specialize
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS, Recipe, parse_shapes, parse_specialize
 from optc.compiler.reference import Reference
 from optc.compiler.target import Target
 from optc.compiler.values import Report
@@ -169,13 +169,19 @@ def optimize(
     output: str | Path,
     *,
     passes: str | None = None,
+    dialect: str = "standard",
     shapes: Shapes | None = None,
     data: str | Path | None = None,
     options: runner.Options | None = None,
     lineage_file: str | Path | None = None,
 ) -> OptResult:
-    """Optimize an ONNX file into an ONNX file of plain standard operators; `lineage_file` tells where each node comes from."""
+    """Optimize an ONNX file into an ONNX file of plain standard operators, or (`dialect="onnxruntime"`) with those of its own.
+
+    `lineage_file` tells where each node comes from.
+    """
     output = Path(output)
+    if dialect not in DIALECTS:
+        raise UserError(f"no dialect '{dialect}'", place="dialect", hint=f"there are: {', '.join(DIALECTS)}")
     if output.is_dir():
         raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
     written = [f for f in (output, save.data_file(output)) if f.exists()]
@@ -183,9 +189,9 @@ def optimize(
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
     if lineage_file is not None:
         atomic.check_writable(Path(lineage_file))
+    text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
     with collector.paused():
-        text, traced = DEFAULT_PASSES if passes is None else passes, lineage_file is not None
-        source, report, before, origins = _run(Path(model), text, shapes, data, options, traced)
+        source, report, before, origins = _run(Path(model), text, shapes, data, options, lineage_file is not None)
         ops.expand(source)
         after = sum(f.stat().st_size for f in save.save(source, output))
     if lineage_file is not None and origins is not None:

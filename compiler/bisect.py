@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from optc.compiler import analysis, ir
 from optc.compiler.diagnostics import InternalError
-from optc.compiler.edit import Editor, Step
+from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pass
+from optc.compiler.steps import Step
 
 
 @dataclass(frozen=True)

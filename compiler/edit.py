@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from optc.compiler import ir
-
-
-@dataclass(frozen=True)
-class Step:
-    """One rewrite that was made: the pass, the node at which, where that node came from, and the rule, if the pass has rules."""
-
-    owner: str
-    node: str
-    op_type: str
-    origin: ir.Origin
-    rule: str = ""
-
-
-@dataclass(frozen=True)
-class Removal:
-    """One node that was removed: the pass, why, and where the node came from."""
-
-    owner: str
-    why: str
-    origin: ir.Origin
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One rewrite that was not made, and why."""
-
-    owner: str
-    rule: str
-    node: str
-    op_type: str
-    reason: str
-    near: bool
+from optc.compiler.dimensions import NOTED
+from optc.compiler.steps import Refusal, Removal, Step
+from optc.compiler.wiring import detach, feed, graph_of, put
 
 
 class Editor:
@@ -163,16 +132,28 @@ class Editor:
         imports[domain] = version
         self._did(lambda: imports.__setitem__(domain, before) if before is not None else imports.pop(domain))
 
+    def set_opset(self, version: int) -> None:
+        """Change which version of the standard operators the model's nodes are of, and its IR version where that is too old."""
+        imports, before, written = self.model.opset_imports, self.opset(), self.model.ir_version
+        imports[""] = version
+        self.model.ir_version = max(written or 0, ir.ir_version(version))
+
+        def undo() -> None:
+            imports[""] = before
+            self.model.ir_version = written
+
+        self._did(undo, program=True)
+
     def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
         """Insert nodes, in order, before a node of a graph."""
-        graph = _graph_of(anchor)
+        graph = graph_of(anchor)
         graph.insert_before(anchor, nodes)
         self._place(graph, anchor, nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
+        self._did(lambda: detach(graph, *reversed(nodes)), program=True)
 
     def place(self, node: ir.Node) -> float:
         """Where a node stands among those of its graph: smaller is earlier. Known in constant time while nodes come and go."""
-        graph = _graph_of(node)
+        graph = graph_of(node)
         places = self._places.get(graph)
         if places is None or node not in places:
             places = self._places[graph] = {n: float(i) for i, n in enumerate(graph)}
@@ -194,14 +175,14 @@ class Editor:
     def append(self, graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
         self._places.pop(graph, None)
         graph.extend(nodes)
-        self._did(lambda: _detach(graph, *reversed(nodes)), program=True)
+        self._did(lambda: detach(graph, *reversed(nodes)), program=True)
 
     def remove(self, node: ir.Node, why: str = "") -> None:
         """Remove a node none of whose outputs is used; its bodies stop using what they captured.
 
         `why` is for people who ask where a source node went; without it, it is the rewrite that is being made.
         """
-        graph = _graph_of(node)
+        graph = graph_of(node)
         users = [node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)]
         noted, why = len(self.removals), why or self._rewriting()
         self.removals += [Removal(self.owner, why, ir.origin(n)) for n in users]
@@ -265,6 +246,17 @@ class Editor:
         node.replace_input_with(index, value)
         self._did(lambda: node.replace_input_with(index, before), program=True)
 
+    def set_inputs(self, node: ir.Node, values: Sequence[ir.Value | None]) -> None:
+        """Give a node these inputs, more or fewer than it has."""
+        before = list(node.inputs)
+        feed(node, values)
+        self._did(lambda: feed(node, before), program=True)
+
+    def set_op_type(self, node: ir.Node, op_type: str) -> None:
+        before = node.op_type
+        node.op_type = op_type
+        self._did(lambda: setattr(node, "op_type", before), program=True)
+
     def set_output(self, graph: ir.Graph, index: int, value: ir.Value) -> None:
         """Make `value` the graph's output at `index`. The caller keeps the interface: see `replace`."""
         before = graph.outputs[index]
@@ -283,6 +275,21 @@ class Editor:
                     self.set_output(graph, i, new)
             self.rename(old, self.fresh(f"{name}_replaced"))
             self.rename(new, name)
+            self._describe(new, old.doc_string, {**new.metadata_props, **old.metadata_props})
+            self.set_type(new, new.dtype, _declared(old.shape, new.shape))
+
+    def _describe(self, value: ir.Value, text: str | None, properties: Mapping[str, str]) -> None:
+        """What an output says of itself stays with its name."""
+        before, props = value.doc_string, dict(value.metadata_props)
+        value.doc_string = text
+        value.metadata_props.update(properties)
+
+        def undo() -> None:
+            value.doc_string = before
+            value.metadata_props.clear()
+            value.metadata_props.update(props)
+
+        self._did(undo)
 
     def rename(self, named: ir.Value | ir.Node, name: str) -> None:
         """Give a value or node a name that is free, or becomes free with this rewrite."""
@@ -321,8 +328,8 @@ class Editor:
         before, origin = node.attributes.get(name), ir.origin(node)
         if self.owner not in origin.passes:
             self.set_origin(node, origin.by(self.owner))
-        _put(node, name, attr)
-        self._did(lambda: _put(node, name, before), program=True)
+        put(node, name, attr)
+        self._did(lambda: put(node, name, before), program=True)
 
     def set_type(self, value: ir.Value, dtype: ir.DataType | None, shape: ir.Shape | None) -> None:
         """Record what was learnt of a value. Not a change of the program: never done to graph inputs and outputs."""
@@ -334,6 +341,12 @@ class Editor:
             value.type, value.shape = before_type, before_shape
 
         self._did(undo)
+
+    def note_shape(self, value: ir.Value, shape: ir.Shape | None) -> None:
+        """Record the dimensions that were inferred of a graph output, whose shape says what the interface says."""
+        before = value.meta.get(NOTED)
+        value.meta[NOTED] = shape
+        self._did(lambda: value.meta.__setitem__(NOTED, before))
 
     def set_origin(self, node: ir.Node, origin: ir.Origin) -> None:
         before = dict(node.metadata_props)
@@ -359,28 +372,10 @@ class Editor:
         self._did(undo)
 
 
-def _graph_of(node: ir.Node) -> ir.Graph:
-    graph = node.graph
-    if not isinstance(graph, ir.Graph):
-        raise ValueError(f"{ir.node_id(node)} is in no graph")
-    return graph
-
-
-def _detach(graph: ir.Graph, *nodes: ir.Node) -> None:
-    for node in nodes:
-        release(node)
-        ir.remove_node(graph, node)
-
-
-def release(node: ir.Node) -> None:
-    """Let a node that is given up, and its bodies, use nothing."""
-    for user in (node, *(n for body in ir.bodies(node) for g in ir.all_graphs(body) for n in g)):
-        for i in range(len(user.inputs)):
-            user.replace_input_with(i, None)
-
-
-def _put(node: ir.Node, name: str, attr: Any) -> None:
-    if attr is None:
-        node.attributes.pop(name, None)
-    else:
-        node.attributes[name] = attr
+def _declared(told: ir.Shape | None, found: ir.Shape | None) -> ir.Shape | None:
+    """The shape of a value that becomes an output: what is told of the output stays, but for sizes that are known by now."""
+    if told is None or found is None or len(told) != len(found):
+        return found
+    return ir.Shape(
+        [new if isinstance(new, int) or old == ir.SymbolicDim(None) else old for old, new in zip(told, found, strict=True)]
+    )

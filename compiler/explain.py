@@ -10,11 +10,12 @@ from typing import Any
 
 from optc.compiler import ir, nearmiss, printer, registry
 from optc.compiler.diagnostics import UserError, nearest
-from optc.compiler.edit import Editor, Refusal, Step
+from optc.compiler.edit import Editor
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.pattern import Matcher, trace
 from optc.compiler.pipeline import Pass, Pipeline
 from optc.compiler.rewrite import RewritePass, Rule
+from optc.compiler.steps import Refusal, Step
 
 FORMAT = 1
 """Of the document that `optc explain --json` prints."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from optc.compiler import ir, symbolic
+from optc.compiler import dimension_text, ir, symbolic
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 from optc.compiler.reference import Reference
@@ -121,7 +121,7 @@ def _computed(sizes: Mapping[str, int]) -> dict[str, int]:
     """The sizes, with those of names that are expressions of others computed."""
     found = dict(sizes)
     for name in sizes:
-        dim = symbolic.formula(name)
+        dim = dimension_text.formula(name)
         if dim is not None and symbolic.names(dim) <= sizes.keys():
             found[name] = max(1, symbolic.evaluate(dim, sizes))
     return found

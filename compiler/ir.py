@@ -60,6 +60,7 @@ __all__ = [
     "count_nodes",
     "count_uses",
     "from_proto",
+    "ir_version",
     "is_source",
     "is_used",
     "next_node",
@@ -173,6 +174,11 @@ def _schema(op_type: str, opset: int, domain: str) -> onnx.defs.OpSchema | None:
         return onnx.defs.get_schema(op_type, opset, domain)
     except onnx.defs.SchemaError:
         return None
+
+
+def ir_version(opset: int) -> int:
+    """The oldest version of the file format that a release of ONNX wrote this opset in."""
+    return int(next(row[1] for row in onnx.helper.VERSION_TABLE if row[2] >= opset))
 
 
 def attribute(node: Node, name: str, default: Any = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from optc.compiler import atomic, ir
 from optc.compiler.diagnostics import UserError
-from optc.compiler.edit import Removal
+from optc.compiler.steps import Removal
 
 FORMAT = 1
 """Of lineage.json; raised when a reader of the former format would misread it."""

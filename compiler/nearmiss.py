@@ -87,7 +87,7 @@ class _Fitting:
             best = other if other.better(best) else best
         return best
 
-    def _operands(self, wanted: Sequence[Pattern], inputs: list[ir.Value | None], node: ir.Node, fit: Fit, depth: int) -> Fit:
+    def _operands(self, wanted: Sequence[Pattern], inputs: Sequence[ir.Value | None], node: ir.Node, fit: Fit, depth: int) -> Fit:
         for pattern, value in zip(wanted, inputs, strict=True):
             fit = self._value(pattern, value, node, fit, depth)
         return fit

@@ -169,6 +169,7 @@ class Matcher:
         """Every way in which the pattern matches with its first output's node at `node`."""
         self._reached, self._why = (0, -1), ("", ())
         for found in self._node(self.pattern[0].node, node, Match(), 0):
+            found = found.copy()  # a product of a value with itself matches twice, and is found as one object
             found.roots.append(node.outputs[self.pattern[0].index])
             yield from self._other_roots(1, found)
 
@@ -184,7 +185,7 @@ class Matcher:
             yield from self._other_roots(k + 1, found)
             return
         for candidate in _candidates(output.node, found):
-            for next_found in self._node(output.node, candidate, found.copy(), 0):
+            for next_found in (other.copy() for other in self._node(output.node, candidate, found, 0)):
                 next_found.roots.append(candidate.outputs[output.index])
                 yield from self._other_roots(k + 1, next_found)
 

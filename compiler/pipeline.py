@@ -44,11 +44,14 @@ class Pipeline:
     passes: tuple[Pass, ...] = ()
 
     @staticmethod
-    def parse(text: str) -> Pipeline:
-        """Raises UserError with a caret for an unknown pass or option and for a value of the wrong type."""
+    def parse(text: str, own: Mapping[str, type[Pass]] | None = None) -> Pipeline:
+        """Raises UserError with a caret for an unknown pass or option and for a value of the wrong type.
+
+        `own`: passes by name that no package registers.
+        """
         made, known = [], registry.names("pass")
         for item in options.split(text, "pass"):
-            cls = registry.find("pass", item.name, source=text, span=item.span, known=known)
+            cls = (own or {}).get(item.name) or registry.find("pass", item.name, source=text, span=item.span, known=known)
             values, spans = {k: v for k, (v, _) in item.options.items()}, {k: s for k, (_, s) in item.options.items()}
             made.append(options.construct(cls, values, place=f"pass '{item.name}'", source=text, spans=spans))
         return Pipeline(tuple(made))

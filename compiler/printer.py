@@ -129,7 +129,7 @@ def _element(x: object) -> str:
     if isinstance(x, bool | np.bool_):
         return str(int(x))
     if isinstance(x, float | np.floating):
-        shown = f"{float(x):.9g}"
+        shown = repr(float(x)) if isinstance(x, np.float64) else f"{float(x):.9g}"  # as many digits as tell numbers apart
         return shown if any(c in shown for c in ".en") else f"{shown}.0"
     return str(x)
 

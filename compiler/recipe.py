@@ -18,11 +18,22 @@ from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
-    "infer-shapes,canonicalize,fold-constants,inline-if,unroll-loops,hoist-invariants,simplify-shapes,zero-states,share-subexpressions,"
-    "fuse-pad-conv,fuse-conv-bn,fuse-conv-add,fuse-matmul-add,fuse-hard-swish,fuse-gelu,slices-to-split,merge-scalings,"
+    "convert-opset,infer-shapes,canonicalize,fold-constants,inline-if,unroll-loops,hoist-invariants,simplify-shapes,zero-states,share-subexpressions,"
+    "drop-neutral,fuse-pad,fuse-mean,fuse-group-norm,fuse-instance-norm,fuse-layer-norm,fuse-rms-norm,"
+    "fuse-reductions,fuse-softmax,fuse-clip,fuse-leaky-relu,fuse-hard-swish,fuse-gelu,fuse-mish,fuse-sigmoid,fuse-space-to-depth,"
+    "fuse-rotary,fuse-attention,fuse-product-views,slices-to-split,merge-scalings,fuse-affine,"
     "sink-transposes,canonicalize,share-subexpressions,tie-weights,eliminate-dead"
 )
 """What runs when nobody says otherwise: nothing lossy."""
+
+ONNXRUNTIME_PASSES = (
+    "ort-embed-norm,ort-attention,ort-rms-norm,ort-group-norm,ort-skip-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
+    "share-subexpressions,eliminate-dead"
+)
+"""What runs behind for the dialect `onnxruntime`: operators of its own (com.microsoft) for its CPU provider."""
+
+DIALECTS = {"standard": "", "onnxruntime": ONNXRUNTIME_PASSES}
+"""Vocabulary of an optimized ONNX model -> the passes that write it."""
 
 _KEYS = ("pass", "target", "fallback", "shapes", "data", "budgets", "seed", "specialize")
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from optc.compiler import ir, regions
 from optc.compiler.diagnostics import InternalError
-from optc.compiler.edit import Editor, release
+from optc.compiler.edit import Editor
 from optc.compiler.pattern import Const, Match, Matcher, PatternBuilder, trace
 from optc.compiler.pipeline import Pass
 from optc.compiler.shapes import infer_node
+from optc.compiler.wiring import release
 
 __all__ = ["Builder", "Const", "PatternBuilder", "Refuse", "RewritePass", "Rule", "apply_rules", "replace_node"]
 
@@ -271,6 +272,9 @@ def _escapes(match: Match, root: ir.Node) -> str:
             if others:
                 more = f" and {len(others) - 2} more" if len(others) > 2 else ""
                 return f"'{value.name}' is also used by {', '.join(map(ir.node_id, others[:2]))}{more}"
+    for bound in match.values.values():
+        if bound is not None and bound.producer() in inside:
+            return f"'{bound.name}' is also an operand as it is"  # Add(x, Neg(y)) where x is that Neg
     return ""
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from optc.compiler import analysis, bisect, check, collector, inputs, ir, pieces, printer, reproducer, verify
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
-from optc.compiler.edit import Editor, Refusal, Removal, Step
+from optc.compiler.edit import Editor
 from optc.compiler.executable import executable
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.numerics import Array, Numerics, compare
@@ -22,6 +22,7 @@ from optc.compiler.pipeline import LossyPass, Pass, Pipeline
 from optc.compiler.reference import Reference
 from optc.compiler.sensitivity import Layer
 from optc.compiler.stand_in import loadable
+from optc.compiler.steps import Refusal, Removal, Step
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from optc.compiler import ir, plain
 from optc.compiler.check import Feeds
-from optc.compiler.edit import Editor, Step
+from optc.compiler.edit import Editor
 from optc.compiler.numerics import Array, Difference, worst
 from optc.compiler.pipeline import Pass
 from optc.compiler.reference import Reference
+from optc.compiler.steps import Step
 
 HELD = 1 << 30
 """Bytes that the models may hold which are run side by side, each with one layer changed. A reference holds about four copies

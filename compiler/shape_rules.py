@@ -7,73 +7,18 @@ ONNX's own inference does the rest: dtypes, ranks, numbers, and names that pass 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from optc.compiler import ir, symbolic
-from optc.compiler.contents import Contents, dims, known_array
+from optc.compiler import fused_rules, ir, movement_rules, symbolic, window_rules
+from optc.compiler.contents import Contents
+from optc.compiler.dimensions import INCONSISTENT, NOTHING, Dims, broadcast_dims, dims, matmul_dims, product
+from optc.compiler.movement_rules import given_axes
 from optc.compiler.symbolic import Dim
 
-Dims = tuple[Dim | None, ...]
+__all__ = ["RULES", "Dims", "broadcast_dims", "outputs", "result"]
+
 Rule = Callable[[Contents, ir.Node], "Sequence[Dims | None]"]
 
-NOTHING: Sequence[Dims | None] = ()
-
-
-def _window(node: ir.Node, spatial: int, kernel: Sequence[int]) -> Any:
-    strides = ir.attribute(node, "strides") or (1,) * spatial
-    dilations = ir.attribute(node, "dilations") or (1,) * spatial
-    pads = ir.attribute(node, "pads") or (0,) * (2 * spatial)
-    return strides, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)], pads
-
-
-def _kernel(node: ir.Node, spatial: int) -> Sequence[int] | None:
-    given = ir.attribute(node, "kernel_shape")
-    if given:
-        return tuple(given)
-    weight = dims(node.inputs[1]) if len(node.inputs) > 1 else None
-    found = tuple(d for d in weight[2:] if isinstance(d, int)) if weight is not None else ()
-    return found if len(found) == spatial else None
-
-
-def _conv(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    """Conv and the pools: floor((d + pads - kernel) / stride) + 1."""
-    x = dims(node.inputs[0])
-    kernel = _kernel(node, len(x) - 2) if x is not None else None
-    if x is None or kernel is None:
-        return NOTHING
-    strides, extents, pads = _window(node, len(x) - 2, kernel)
-    auto, ceil = ir.attribute(node, "auto_pad", "NOTSET"), ir.attribute(node, "ceil_mode", 0)
-    out: list[Dim | None] = []
-    for i, (d, s, k) in enumerate(zip(x[2:], strides, extents, strict=True)):
-        end = pads[i + len(x) - 2]
-        if auto in ("SAME_UPPER", "SAME_LOWER"):
-            out.append(symbolic.floordiv(d + (s - 1), s))
-        elif auto == "VALID":
-            out.append(symbolic.floordiv(d - k, s) + 1)
-        elif ceil and end + s > k:
-            out.append(None)  # a last window that would start in the padding is dropped
-        else:
-            out.append(symbolic.floordiv(d + (pads[i] + end - k + (s - 1 if ceil else 0)), s) + 1)
-    weight = dims(node.inputs[1]) if node.op_type == "Conv" else None
-    channels: Dim | None = x[1] if node.op_type != "Conv" else weight[0] if weight else None
-    return [(x[0], channels, *out)] * len(node.outputs)
-
-
-def _conv_transpose(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x, weight = dims(node.inputs[0]), dims(node.inputs[1])
-    kernel = _kernel(node, len(x) - 2) if x is not None else None
-    if x is None or weight is None or kernel is None or not isinstance(weight[1], int):
-        return NOTHING
-    strides, extents, pads = _window(node, len(x) - 2, kernel)
-    extra = ir.attribute(node, "output_padding") or (0,) * len(kernel)
-    fixed = ir.attribute(node, "output_shape")
-    out: list[Dim | None] = []
-    for i, (d, s, k) in enumerate(zip(x[2:], strides, extents, strict=True)):
-        auto = ir.attribute(node, "auto_pad", "NOTSET")
-        total = 0 if auto == "VALID" else pads[i] + pads[i + len(kernel)]
-        same = auto in ("SAME_UPPER", "SAME_LOWER")
-        out.append(fixed[-len(kernel) :][i] if fixed else d * s if same else (d - 1) * s + (extra[i] + k - total))
-    return [(x[0], weight[1] * ir.attribute(node, "group", 1), *out)]
+MICROSOFT = "com.microsoft"
 
 
 def _broadcast(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
@@ -81,25 +26,14 @@ def _broadcast(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
     return [broadcast_dims([s for s in shapes if s is not None])] if None not in shapes else NOTHING
 
 
-def broadcast_dims(shapes: Sequence[Sequence[Dim]]) -> Dims:
-    """Multidirectional broadcasting; None for a dimension that cannot be said."""
-    rank = max(map(len, shapes), default=0)
-    out: list[Dim | None] = []
-    for i in range(rank):
-        total: Dim | None = 1
-        for shape in shapes:
-            if i >= rank - len(shape) and total is not None:
-                total = symbolic.broadcast(total, shape[i - rank + len(shape)])
-        out.append(total)
-    return tuple(out)
-
-
 def _matmul(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
     a, b = dims(node.inputs[0]), dims(node.inputs[1])
-    if a is None or b is None or not a or not b:
-        return NOTHING
-    rows, columns = a[-2:-1], b[-1:] if len(b) > 1 else ()
-    return [(*broadcast_dims([a[:-2], b[:-2]]), *rows, *columns)]
+    return [matmul_dims(a, b)] if a and b else NOTHING
+
+
+def _qlinear_matmul(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    a, b = dims(node.inputs[0]), dims(node.inputs[3])
+    return [matmul_dims(a, b)] if a and b else NOTHING
 
 
 def _gemm(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
@@ -119,161 +53,8 @@ def _concat(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
     return [tuple(out)]
 
 
-def _reshape(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x, target = dims(node.inputs[0]), c.of(node.inputs[1]) if len(node.inputs) > 1 else None
-    if target is None or target.ndim != 1:
-        return NOTHING
-    return [reshape_dims(x, list(target), bool(ir.attribute(node, "allowzero", 0)))]
-
-
-def reshape_dims(x: Sequence[Dim] | None, target: Sequence[Dim], allowzero: bool) -> Dims:
-    """The dimensions that Reshape gives: 0 copies, one -1 is what is left."""
-    out: list[Dim | None] = []
-    for i, d in enumerate(target):
-        copied = x[i] if x is not None and i < len(x) else None
-        out.append(None if d == -1 else copied if d == 0 and not allowzero else d)
-    rest = [i for i, d in enumerate(target) if d == -1]
-    others = [d for i, d in enumerate(out) if i not in rest]
-    if len(rest) == 1 and x is not None and None not in others:
-        quotient = symbolic.floordiv(_product(x), divisor) if (divisor := _product(others)) != 0 else None
-        out[rest[0]] = quotient
-    return tuple(out)
-
-
-def _product(factors: Sequence[Any]) -> Dim:
-    total: Dim = 1
-    for f in factors:
-        total = total * f
-    return total
-
-
-def _flatten(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x = dims(node.inputs[0])
-    if x is None:
-        return NOTHING
-    axis = ir.attribute(node, "axis", 1)
-    axis = axis + len(x) if axis < 0 else axis
-    return [(_product(x[:axis]), _product(x[axis:]))]
-
-
-def _expand(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x, target = dims(node.inputs[0]), c.of(node.inputs[1])
-    return [broadcast_dims([x, list(target)])] if x is not None and target is not None and target.ndim == 1 else NOTHING
-
-
-def _tile(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x, repeats = dims(node.inputs[0]), c.of(node.inputs[1])
-    if x is None or repeats is None or len(repeats) != len(x):
-        return NOTHING
-    return [tuple(d * r for d, r in zip(x, repeats, strict=True))]
-
-
-def _slice(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x = dims(node.inputs[0])
-    if x is None:
-        return NOTHING
-    if "starts" in node.attributes:
-        given: list[Any] = [ir.attribute(node, "starts"), ir.attribute(node, "ends"), ir.attribute(node, "axes"), None]
-    else:
-        given = [c.of(v) for v in node.inputs[1:]] + [None] * (5 - len(node.inputs))
-        if any(g is None and v is not None for g, v in zip(given, node.inputs[1:], strict=False)):
-            return NOTHING
-    starts, ends, axes, steps = given
-    axes = list(range(len(starts))) if axes is None else [int(a) % len(x) for a in axes]
-    out: list[Dim | None] = list(x)
-    for i, axis in enumerate(axes):
-        out[axis] = _slice_dim(x[axis], starts[i], ends[i], 1 if steps is None else steps[i])
-    return [tuple(out)]
-
-
-def _slice_dim(d: Dim, start: Dim, end: Dim, step: Dim) -> Dim | None:
-    if isinstance(d, int) and isinstance(start, int) and isinstance(end, int) and isinstance(step, int):
-        return len(range(*slice(start, None if step < 0 and end < -d else end, step).indices(d)))
-    if step == -1 and start == -1 and isinstance(end, int) and end < -(1 << 30):
-        return d  # reversed
-    if not isinstance(step, int) or step <= 0:
-        return None
-    last = _clamp(d, end)
-    if isinstance(start, int) and start < 0 and last == d:
-        return symbolic.floordiv(symbolic.minimum(-start, d) + (step - 1), step)
-    first = start if symbolic.nonnegative(start) else _clamp(d, start)  # beyond the end, nothing is left anyhow
-    if first is None or last is None:
-        return None
-    return symbolic.floordiv(symbolic.maximum(last - first, 0) + (step - 1), step)
-
-
-def _clamp(d: Dim, index: Dim) -> Dim | None:
-    """Where a slice's index falls in a dimension; negative ones count from its end."""
-    if isinstance(index, int) and index > 1 << 30:
-        return d
-    if isinstance(index, int) and index < 0:
-        return symbolic.maximum(d + index, 0)
-    return symbolic.minimum(index, d) if symbolic.nonnegative(index) else None
-
-
-def _pad(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x = dims(node.inputs[0])
-    pads: Any = (
-        ir.attribute(node, "pads") if "pads" in node.attributes else c.of(node.inputs[1]) if len(node.inputs) > 1 else None
-    )
-    if x is None or pads is None:
-        return NOTHING
-    axes = range(len(x))
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
-        given = known_array(c.of(node.inputs[3]))
-        if given is None:
-            return NOTHING
-        axes = [int(a) % len(x) for a in given]  # type: ignore[assignment]
-    out: list[Dim | None] = list(x)
-    for i, axis in enumerate(axes):
-        out[axis] = x[axis] + pads[i] + pads[i + len(axes)]
-    return [tuple(out)]
-
-
-def _resize(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    """Resize and Upsample: given sizes, or floor(d · scale) for scales that are whole numbers."""
-    x = dims(node.inputs[0])
-    if x is None or "axes" in node.attributes or ir.attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        return NOTHING
-    sizes = c.of(node.inputs[3]) if len(node.inputs) > 3 else None
-    if sizes is not None and len(sizes) == len(x):
-        return [tuple(sizes)]
-    at = 2 if len(node.inputs) > 2 else 1
-    scales = ir.const(node.inputs[at]) if len(node.inputs) > at else ir.attribute(node, "scales")
-    if scales is None or len(scales) != len(x):
-        return NOTHING
-    return [tuple(_scaled(d, float(s)) for d, s in zip(x, scales, strict=True))]
-
-
-def _scaled(d: Dim, scale: float) -> Dim | None:
-    if scale.is_integer():
-        return d * int(scale)
-    inverse = 1 / scale if scale > 0 else 0.5
-    return symbolic.floordiv(d, int(inverse)) if inverse.is_integer() else None
-
-
-def _split(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x = dims(node.inputs[0])
-    if x is None:
-        return NOTHING
-    axis, count = ir.attribute(node, "axis", 0) % len(x), len(node.outputs)
-    given: Any = c.of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else ir.attribute(node, "split")
-    if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
-        return NOTHING
-    if given is None:
-        whole = x[axis]
-        if "num_outputs" in node.attributes and not isinstance(whole, int):  # all the same, the last may be smaller
-            size = symbolic.floordiv(whole + (count - 1), count)
-            given = [size] * (count - 1) + [whole - size * (count - 1)]
-        else:
-            given = [symbolic.floordiv(whole, count)] * count
-            if isinstance(whole, int) and whole % count:
-                return NOTHING
-    return [(*x[:axis], size, *x[axis + 1 :]) for size in given]
-
-
 def _constant_of_shape(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    shape = c.of(node.inputs[0])
+    shape = c.partly(node.inputs[0])
     return [tuple(shape)] if shape is not None and shape.ndim == 1 else NOTHING
 
 
@@ -282,18 +63,10 @@ def _range(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
     if start is None or stop is None or step is None:
         return NOTHING
     a, b, k = start.item(), stop.item(), step.item()
-    if not isinstance(k, int) or k <= 0:
+    if not isinstance(k, int) or k == 0:
         return NOTHING
-    return [(symbolic.maximum(symbolic.floordiv(b - a + (k - 1), k), 0),)]
-
-
-def _depth_to_space(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
-    x, block = dims(node.inputs[0]), ir.attribute(node, "blocksize")
-    if x is None or len(x) != 4:
-        return NOTHING
-    if node.op_type == "DepthToSpace":
-        return [(x[0], symbolic.floordiv(x[1], block * block), x[2] * block, x[3] * block)]
-    return [(x[0], x[1] * (block * block), symbolic.floordiv(x[2], block), symbolic.floordiv(x[3], block))]
+    way = b - a if k > 0 else a - b
+    return [(symbolic.maximum(symbolic.floordiv(way + (abs(k) - 1), abs(k)), 0),)]
 
 
 def _topk(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
@@ -304,19 +77,134 @@ def _topk(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
     return [(*x[:axis], k.reshape(-1)[0], *x[axis + 1 :])] * 2
 
 
+def _same(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x = dims(node.inputs[0])
+    return [x] if x is not None else NOTHING
+
+
+def _both(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x = dims(node.inputs[0])
+    return [x] * len(node.outputs) if x is not None else NOTHING
+
+
+def _reduce(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x = dims(node.inputs[0])
+    known, axes = given_axes(c, node, len(x)) if x else (x is not None, [])
+    if x is None or not known:
+        return NOTHING
+    if not axes and ir.attribute(node, "noop_with_empty_axes", 0):
+        return [x]
+    gone = axes or range(len(x))
+    keep = ir.attribute(node, "keepdims", 1)
+    return [tuple(1 if i in gone else d for i, d in enumerate(x) if keep or i not in gone)]
+
+
+def _arg(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x, keep = dims(node.inputs[0]), ir.attribute(node, "keepdims", 1)
+    if not x:
+        return NOTHING
+    axis = ir.attribute(node, "axis", 0) % len(x)
+    return [(*x[:axis], *((1,) if keep else ()), *x[axis + 1 :])]
+
+
+def _gather(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x, index = dims(node.inputs[0]), dims(node.inputs[1])
+    if not x or index is None:
+        return NOTHING
+    axis = ir.attribute(node, "axis", 0) % len(x)
+    return [(*x[:axis], *index, *x[axis + 1 :])]
+
+
+def _gather_elements(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    index = dims(node.inputs[1])
+    return [index] if index is not None else NOTHING
+
+
+def _gather_nd(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x, index, batch = dims(node.inputs[0]), dims(node.inputs[1]), ir.attribute(node, "batch_dims", 0)
+    if x is None or not index or not isinstance(index[-1], int):
+        return NOTHING
+    return [(*index[:-1], *x[batch + index[-1] :])]
+
+
+def _shape(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x = dims(node.inputs[0])
+    if x is None:
+        return NOTHING
+    return [(len(x[ir.attribute(node, "start", 0) : ir.attribute(node, "end", len(x))]),)]
+
+
+def _scalar(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    return [()]
+
+
+def _one_hot(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    x, depth = dims(node.inputs[0]), c.of(node.inputs[1])
+    if x is None:
+        return NOTHING
+    axis = ir.attribute(node, "axis", -1) % (len(x) + 1)
+    return [(*x[:axis], None if depth is None or depth.size != 1 else depth.item(), *x[axis:])]
+
+
+def _nonzero(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    """Of a tensor filled with ones, which is how exporters spelled a range, all elements are listed."""
+    x, maker = dims(node.inputs[0]), node.inputs[0].producer() if node.inputs[0] is not None else None
+    if not x:
+        return NOTHING
+    fill = ir.attribute(maker, "value") if maker is not None and ir.standard(maker, "ConstantOfShape") else None
+    return [(len(x), product(x) if fill is not None and fill.all() else None)]
+
+
+def _normalized(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    """LayerNormalization: Y, and a statistic for each row."""
+    x = dims(node.inputs[0])
+    if x is None:
+        return NOTHING
+    axis = ir.attribute(node, "axis", -1) % max(len(x), 1)
+    rows: Dims = (*x[:axis], *(1 for _ in x[axis:]))
+    return [x, rows, rows][: len(node.outputs)]
+
+
+def _einsum(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
+    equation, shapes = ir.attribute(node, "equation").replace(" ", ""), [dims(v) for v in node.inputs]
+    if "." in equation or "->" not in equation or None in shapes:
+        return NOTHING
+    terms, result = equation.split("->")
+    columns: dict[str, list[Dim]] = {}
+    for letters, shape in zip(terms.split(","), shapes, strict=True):
+        for letter, d in zip(letters, shape or (), strict=True):
+            columns.setdefault(letter, []).append(d)
+    return [tuple(broadcast_dims([[d] for d in columns[letter]])[0] for letter in result)]
+
+
 _BROADCASTING = (
     "Add Sub Mul Div Pow Mod And Or Xor Equal Greater Less GreaterOrEqual LessOrEqual Where Min Max Sum Mean "
-    "BitShift BitwiseAnd BitwiseOr BitwiseXor"
+    "BitShift BitwiseAnd BitwiseOr BitwiseXor PRelu"
 )
+_SAME = (
+    "Abs Acos Acosh Asin Asinh Atan Atanh BatchNormalization Bernoulli BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh CumSum "
+    "DequantizeLinear Elu Erf Exp Floor Gelu GroupNormalization HardSigmoid HardSwish Hardmax Identity "
+    "InstanceNormalization IsInf IsNaN LRN LeakyRelu Log LogSoftmax LpNormalization MeanVarianceNormalization Mish Neg Not "
+    "QuantizeLinear RMSNormalization RandomNormalLike RandomUniformLike Reciprocal Relu ReverseSequence RotaryEmbedding Round "
+    "ScatterElements ScatterND Scatter Selu Shrink Sigmoid Sign SimplifiedLayerNormalization Sin Sinh Softmax Softplus Softsign "
+    "Sqrt Swish Tan Tanh TensorScatter ThresholdedRelu Trilu"
+)
+_REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 
 RULES: dict[str, Rule] = {
+    **window_rules.RULES,
+    **movement_rules.RULES,
     **dict.fromkeys(_BROADCASTING.split(), _broadcast),
-    **dict.fromkeys(("Conv", "MaxPool", "AveragePool", "LpPool"), _conv),
-    "ConvTranspose": _conv_transpose, "MatMul": _matmul, "Gemm": _gemm, "Concat": _concat, "Reshape": _reshape,
-    "Flatten": _flatten, "Expand": _expand, "Tile": _tile, "Slice": _slice, "Pad": _pad, "Resize": _resize, "Upsample": _resize,
-    "Split": _split, "ConstantOfShape": _constant_of_shape, "Range": _range, "TopK": _topk,
-    "DepthToSpace": _depth_to_space, "SpaceToDepth": _depth_to_space,
+    **dict.fromkeys(_SAME.split(), _same),
+    **dict.fromkeys((f"Reduce{kind}" for kind in _REDUCTIONS), _reduce),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), fused_rules.recurrent),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
+    "Attention": fused_rules.attention, "Dropout": _both, "LayerNormalization": _normalized, "Einsum": _einsum,
+    "MatMul": _matmul, "MatMulInteger": _matmul, "QLinearMatMul": _qlinear_matmul, "Gemm": _gemm, "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape, "Range": _range, "TopK": _topk, "Gather": _gather, "GatherND": _gather_nd,
+    "GatherElements": _gather_elements, "Shape": _shape, "Size": _scalar, "OneHot": _one_hot, "NonZero": _nonzero,
 }  # fmt: skip
+_MICROSOFT: dict[str, Rule] = {**fused_rules.MICROSOFT, "FusedConv": window_rules.conv, "FusedGemm": _gemm}
 
 
 def result(node: ir.Node) -> Dims | None:
@@ -327,5 +215,9 @@ def result(node: ir.Node) -> Dims | None:
 
 def outputs(c: Contents, node: ir.Node) -> Sequence[Dims | None]:
     """Dimensions of the outputs by the operator's rule; empty where there is none or it cannot say."""
-    rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    return rule(c, node) if rule is not None else NOTHING
+    rules = RULES if node.domain in ("", "ai.onnx") else _MICROSOFT if node.domain == MICROSOFT else {}
+    rule = rules.get(node.op_type)
+    try:
+        return rule(c, node) if rule is not None else NOTHING
+    except INCONSISTENT:
+        return NOTHING

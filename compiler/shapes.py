@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import onnx
 
-from optc.compiler import ir, onnx_inference, ops, shape_rules, symbolic
+from optc.compiler import element_types, ir, onnx_inference, ops, repeated, shape_rules, symbolic
 from optc.compiler.contents import INTEGERS, SMALL, Contents, dims, known_array
+from optc.compiler.dimensions import NOTED, Dims
 from optc.compiler.edit import Editor
 
 Type = tuple[ir.DataType | None, ir.Shape | None]
@@ -30,6 +31,8 @@ def infer_node(edit: Editor, node: ir.Node, contents: Contents | None = None) ->
             continue
         dtype = value.dtype if dtype is None else dtype
         merged = _merge(value, shape)
+        if value.is_graph_output() and merged != value.meta.get(NOTED):
+            edit.note_shape(value, merged)
         if value.is_graph_output() and value.graph is edit.graph and _is_complete(value):
             continue  # the interface stays as it is
         if dtype != value.dtype or merged != value.shape:
@@ -95,7 +98,7 @@ def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[T
     if ir.standard(node, "If"):
         return list(_if(node))
     if ir.standard(node, "Loop", "Scan"):
-        found = list(_repeated(node))
+        found = list(repeated.outputs(node, contents))
         if len(found) == len(node.outputs):
             return found
     if any(True for _ in ir.bodies(node)):
@@ -103,12 +106,21 @@ def outputs(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[T
     held = ir.const_tensor(node.outputs[0]) if ir.standard(node, "Constant") else None
     if held is not None:
         return [(held.dtype, ir.Shape(held.shape.numpy()))]
-    types = _by_onnx(node, opsets, contents)
     rules = shape_rules.outputs(contents, node)
+    types = list(zip(element_types.outputs(node), _complete(rules, len(node.outputs)), strict=False)) if rules else []
+    if not types or any(v.name and None in t for v, t in zip(node.outputs, types, strict=True)):
+        types = _by_onnx(node, opsets, contents, types)
     return [_combine(t, rules[i] if i < len(rules) else None) for i, t in enumerate(types)]
 
 
-def _combine(by_onnx: Type, by_rule: shape_rules.Dims | None) -> Type:
+def _complete(rules: Sequence[Dims | None], count: int) -> Iterator[ir.Shape | None]:
+    """The shapes of which the rules say everything."""
+    for i in range(count):
+        rule = rules[i] if i < len(rules) else None
+        yield None if rule is None or None in rule else ir.Shape(symbolic.text(d) for d in rule if d is not None)
+
+
+def _combine(by_onnx: Type, by_rule: Dims | None) -> Type:
     """A number from either; else the rule's expression; else the name that ONNX passed through."""
     dtype, shape = by_onnx
     if by_rule is None or (shape is not None and len(shape) != len(by_rule)):
@@ -126,8 +138,9 @@ def _merge(value: ir.Value, new: ir.Shape | None) -> ir.Shape | None:
     gave are not taken for dimensions of the inputs.
     """
     old = value.shape
+    new = ir.Shape([None] * len(old)) if new is None and old is not None else new
     if new is None:
-        return old
+        return None
     before = list(old) if old is not None and len(old) == len(new) else [None] * len(new)
     merged: list[int | str] = []
     for i, (a, b) in enumerate(zip(before, new, strict=True)):
@@ -141,54 +154,13 @@ def _if(node: ir.Node) -> Iterator[Type]:
     branches = list(ir.bodies(node))
     for i, value in enumerate(node.outputs):
         results = [body.outputs[i] for body in branches]
-        shapes = [r.shape for r in results]
-        if any(s is None for s in shapes) or len({len(s) for s in shapes if s is not None}) != 1:
-            yield results[0].dtype or value.dtype, None
+        shapes = [s for s in map(dims, results) if s is not None]
+        dtype = results[0].dtype or value.dtype
+        if len(shapes) < len(results) or len({len(s) for s in shapes}) != 1:
+            yield dtype, None
             continue
-        columns = zip(*(s for s in shapes if s is not None), strict=True)
-        yield results[0].dtype, ir.Shape(c[0] if all(d == c[0] for d in c) and _named(c[0]) else None for c in columns)
-
-
-def items(node: ir.Node, body: ir.Graph) -> Iterator[tuple[ir.Value, ir.Shape]]:
-    """What a Scan gives its body of each scanned input: the same extents in every step, without the axis."""
-    if not ir.standard(node, "Scan") or len(body.inputs) != len(node.inputs):  # opset 8 had batches and lengths
-        return
-    scanned = int(ir.attribute(node, "num_scan_inputs"))
-    axes = ir.attribute(node, "scan_input_axes", (0,) * scanned)
-    for value, whole, axis in zip(body.inputs[-scanned:], node.inputs[-scanned:], axes, strict=True):
-        if whole is not None and whole.shape is not None:
-            dims = list(whole.shape)
-            del dims[axis]
-            yield value, ir.Shape(dims)
-
-
-def _repeated(node: ir.Node) -> Iterator[Type]:
-    """Of Loop and Scan: a state has the extents that it begins with where the body gives them back; gathered outputs have one
-    dimension more, the count."""
-    (body,) = ir.bodies(node)
-    loop = node.op_type == "Loop"
-    scanned = 0 if loop else int(ir.attribute(node, "num_scan_inputs"))
-    initial, results = node.inputs[2 if loop else 0 : len(node.inputs) - scanned], list(body.outputs)[1 if loop else 0 :]
-    for before, after in zip(initial, results, strict=False):
-        yield after.dtype, _same_extents(before.shape if before is not None else None, after.shape)
-    axes = ir.attribute(node, "scan_output_axes", (0,) * len(results))
-    for value, axis in zip(results[len(initial) :], axes, strict=False):
-        if value.shape is None:
-            yield value.dtype, None
-            continue
-        dims: list[int | None] = [d if isinstance(d, int) else None for d in value.shape]
-        dims.insert(axis if axis >= 0 else axis + len(dims) + 1, None)
-        yield value.dtype, ir.Shape(dims)
-
-
-def _same_extents(before: ir.Shape | None, after: ir.Shape | None) -> ir.Shape | None:
-    if before is None or after is None or len(before) != len(after):
-        return None
-    return ir.Shape(a if isinstance(a, int) and a == b else None for a, b in zip(before, after, strict=True))
-
-
-def _named(dim: int | ir.SymbolicDim) -> bool:
-    return isinstance(dim, int) or dim.value is not None
+        columns = zip(*shapes, strict=True)
+        yield dtype, ir.Shape(symbolic.text(c[0]) if all(d == c[0] for d in c) else None for c in columns)
 
 
 def _through_function(node: ir.Node, opsets: dict[str, int]) -> list[Type]:
@@ -216,8 +188,9 @@ def _stand_in(value: ir.Value) -> ir.Value:
     )
 
 
-def _by_onnx(node: ir.Node, opsets: dict[str, int], contents: Contents) -> list[Type]:
-    nothing: list[Type] = [(None, None)] * len(node.outputs)
+def _by_onnx(node: ir.Node, opsets: dict[str, int], contents: Contents, known: list[Type]) -> list[Type]:
+    """What ONNX's own inference finds; what is known already where it finds nothing."""
+    nothing: list[Type] = known or [(None, None)] * len(node.outputs)
     if ir.schema(node, opsets.get("" if node.domain == "ai.onnx" else node.domain, 0)) is None:
         return nothing
     inputs: list[onnx_inference.Input] = []

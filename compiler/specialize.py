@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optc.compiler import inputs, ir, runner, symbolic
+from optc.compiler import dimension_text, inputs, ir, runner, symbolic
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import ContractError, UserError
 from optc.compiler.manifest import ValueInfo
@@ -62,8 +62,8 @@ def check(asked: Sequence[Dims], interface: Sequence[ValueInfo], target: Target)
             if name not in known:
                 hint = f"the free dimensions are {', '.join(known)}; --shape names them"
                 raise UserError(f"no input has a free dimension '{name}'", place=place, hint=hint)
-            own = symbolic.names(symbolic.parse(name))
-            tied = [other for other in known if other != name and own & symbolic.names(symbolic.parse(other))]
+            own = symbolic.names(dimension_text.parse(name))
+            tied = [other for other in known if other != name and own & symbolic.names(dimension_text.parse(other))]
             if tied:
                 hint = "give the dimensions names of their own with --shape"
                 raise UserError(f"dimension '{name}' is tied to '{tied[0]}', which would stay free", place=place, hint=hint)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir
-from optc.compiler.edit import release
 from optc.compiler.impossible import blocked
+from optc.compiler.wiring import release
 
 
 def loadable(model: ir.Model) -> ir.Model:

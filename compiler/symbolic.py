@@ -1,13 +1,14 @@
 """Arithmetic on dimensions: integers, and expressions over named dimensions in one normal form.
 
 An expression is a polynomial with integer coefficients over atoms: names, `a//b`, `max(a, b)`, `min(a, b)`. Names stand for
-sizes, so they are never negative. Equal texts mean equal numbers in every run; `parse(str(e)) == e`.
+sizes, so they are never negative; `//` rounds down, and what divides is not 0. Equal texts mean equal numbers in every run;
+`parse(str(e)) == e` (compiler/dimension_text.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import gcd
@@ -15,8 +16,7 @@ from typing import Union
 
 Dim = Union[int, "Expr"]
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
-_TOKEN = re.compile(r"\s*(\d+|[A-Za-z_][A-Za-z0-9_.]*|`[^`]+`|//|[-+*(),])")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Atom:
     @cached_property
     def text(self) -> str:
         if self.function == "name":
-            return self.name if _IDENTIFIER.match(self.name) and self.name not in ("max", "min") else f"`{self.name}`"
+            return self.name if IDENTIFIER.match(self.name) and self.name not in ("max", "min") else f"`{self.name}`"
         if self.function == "//":
             return "//".join(_factor(a) for a in self.args)
         return f"{self.function}({', '.join(map(str, self.args))})"
@@ -44,11 +44,17 @@ class Atom:
 Monomial = tuple[Atom, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Expr:
     """A polynomial that is not a number: (monomial, coefficient) pairs in the order of their text, the constant last."""
 
     terms: tuple[tuple[Monomial, int], ...]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Expr) and self._text == other._text)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def __add__(self, other: Dim) -> Dim:
         if not isinstance(other, int | Expr):
@@ -112,12 +118,13 @@ def name(text: str) -> Expr:
     return Expr((((Atom("name", text),), 1),))
 
 
+@lru_cache(maxsize=1 << 16)
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """a // b for a positive b."""
+    """a // b, rounded down. What the two have in common is cancelled."""
     if isinstance(a, int) and isinstance(b, int):
-        return a // b
+        return a // b if b else _call("//", a, b)
     if isinstance(b, Expr):
-        return _divide_exactly(a, b)
+        return _divide(a, b)
     if b <= 0:
         return _call("//", a, b)
     whole: dict[Monomial, int] = {}
@@ -137,10 +144,12 @@ def floordiv(a: Dim, b: Dim) -> Dim:
 
 
 def _floor(a: Dim, b: int) -> Dim:
-    """a // b with what can be taken out taken out; (x//m + c)//b is (x + c·m)//(m·b)."""
+    """a // b with what can be taken out taken out; (x//m + c)//b is (x + c·m)//(m·b), and (-x)//b is -((x + b - 1)//b)."""
     if b == 1:
         return a
     atoms = [(m, c) for m, c in _terms(a) if m]
+    if atoms[0][1] < 0:
+        return -floordiv(-a + (b - 1), b)
     if len(atoms) == 1 and atoms[0][1] == 1 and len(atoms[0][0]) == 1:
         atom = atoms[0][0][0]
         if atom.function == "//" and isinstance(atom.args[1], int) and atom.args[1] > 0:
@@ -148,43 +157,107 @@ def _floor(a: Dim, b: int) -> Dim:
     return _call("//", a, b)
 
 
-def _divide_exactly(a: Dim, b: Expr) -> Dim:
-    if a == b:
-        return 1
-    if len(b.terms) == 1:
-        (divisor, factor), total = b.terms[0], dict[Monomial, int]()
-        for monomial, coefficient in _terms(a):
-            left = list(monomial)
-            if coefficient % factor or any(divisor.count(f) > left.count(f) for f in divisor):
-                return _call("//", a, b)
-            for atom in divisor:
-                left.remove(atom)
-            total[tuple(left)] = coefficient // factor
-        return _make(total)
-    return _call("//", a, b)
+def _divide(a: Dim, b: Expr) -> Dim:
+    """The polynomial q where a = q·b; else a // b without the factors that all their terms have."""
+    whole = quotient(a, b)
+    if whole is not None:
+        return whole
+    terms = (*_terms(a), *b.terms)
+    number, shared = gcd(*(c for _, c in terms)), list(terms[0][0])
+    for monomial, _ in terms:
+        shared = _common(shared, monomial)
+    if number == 1 and not shared:
+        return _call("//", a, b)
+    common = _make({tuple(shared): number})
+    above, below = quotient(a, common), quotient(b, common)
+    return _call("//", a, b) if above is None or below is None else floordiv(above, below)
 
 
+def _common(some: Sequence[Atom], others: Sequence[Atom]) -> list[Atom]:
+    left, found = list(others), []
+    for atom in some:
+        if atom in left:
+            left.remove(atom)
+            found.append(atom)
+    return found
+
+
+def quotient(a: Dim, b: Dim) -> Dim | None:
+    """The polynomial q where a = q·b, by long division; None where there is none."""
+    total: Dim = 0
+    divisor, factor = max(_terms(b), key=_degree)
+    while a != 0:
+        monomial, coefficient = max(_terms(a), key=_degree)
+        if coefficient % factor or len(_common(divisor, monomial)) < len(divisor):
+            return None
+        left = list(monomial)
+        for atom in divisor:
+            left.remove(atom)
+        part = _make({tuple(left): coefficient // factor})
+        total, a = total + part, a - part * b
+    return total
+
+
+def _degree(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
+    """An order of monomials that products keep."""
+    return len(term[0]), [a.text for a in term[0]]
+
+
+@lru_cache(maxsize=1 << 16)
 def maximum(a: Dim, b: Dim) -> Dim:
     return a if nonnegative(a - b) else b if nonnegative(b - a) else _call("max", *sorted((a, b), key=str))
 
 
+@lru_cache(maxsize=1 << 16)
 def minimum(a: Dim, b: Dim) -> Dim:
     return b if nonnegative(a - b) else a if nonnegative(b - a) else _call("min", *sorted((a, b), key=str))
 
 
-def nonnegative(dim: Dim) -> bool:
+DEEP = 4
+"""How many roundings and choices in one expression are looked through."""
+
+
+@lru_cache(maxsize=1 << 16)
+def nonnegative(dim: Dim, depth: int = DEEP) -> bool:
     """Whether it is surely not negative (False: it may be)."""
-    return all(c >= 0 and all(a.nonnegative for a in m) for m, c in _terms(dim))
+    terms = _terms(dim)
+    if all(c >= 0 and all(a.nonnegative for a in m) for m, c in terms):
+        return True
+    if not depth:
+        return False
+    for monomial, c in terms:
+        if len(monomial) != 1 or monomial[0].function == "name":
+            continue
+        (atom,) = monomial
+        a, b = atom.args
+        rest = dim - _make({monomial: c})
+        if atom.function != "//":  # it is one of the two, and no more (or no less) than each
+            bounds = (nonnegative(rest + c * x, depth - 1) for x in (a, b))
+            if any(bounds) if (c > 0) == (atom.function == "max") else all(bounds):
+                return True
+        elif isinstance(b, int) and b > 0:  # a/b - (b-1)/b <= a//b <= a/b; an integer above -1 is not negative
+            least = b * rest + c * (a if c < 0 else a - (b - 1))
+            if nonnegative(least + (b - 1), depth - 1):
+                return True
+    return False
 
 
+def never_one(dim: Dim) -> bool:
+    """Whether it is surely not 1 (False: it may be): it has a factor, or is more."""
+    return gcd(*(c for _, c in _terms(dim))) != 1 or nonnegative(dim - 2)
+
+
+@lru_cache(maxsize=1 << 16)
 def broadcast(a: Dim, b: Dim) -> Dim | None:
-    """The dimension that two dimensions broadcast to; None where it cannot be said."""
+    """The dimension that two dimensions broadcast to in a run that succeeds; None where it cannot be said."""
     if a == b or b == 1:
         return a
     if a == 1 or (isinstance(b, int) and not isinstance(a, int)):
-        return b  # in a run that succeeds the symbol is then 1 or equal
-    if isinstance(a, int):
+        return b  # the symbol is then 1 or equal
+    if isinstance(a, int) or never_one(a):
         return a
+    if never_one(b):
+        return b
     if _at_most(a, b):
         return b
     return a if _at_most(b, a) else None
@@ -223,25 +296,6 @@ def names(dim: Dim) -> set[str]:
     return {a.name for a in atoms if a.function == "name"}.union(*(names(x) for a in atoms for x in a.args))
 
 
-@lru_cache(maxsize=4096)
-def parse(text: str) -> Dim:
-    """The dimension of a text. What is not the text of an expression is a name, whatever stands in it."""
-    try:
-        dim = _Parser(text).whole()
-    except ValueError:
-        return name(text)
-    return dim if str(dim) == text else name(text)
-
-
-def formula(text: str) -> Dim | None:
-    """What a text means as an expression, in whatever order and spacing it is written; None where it is a mere name."""
-    try:
-        dim = _Parser(text).whole()
-    except ValueError:
-        return None
-    return None if isinstance(dim, Expr) and names(dim) == {text} else dim
-
-
 def text(dim: Dim) -> int | str:
     """What a shape holds: the number, the bare name, or the text of the expression. Inverse of `parse`."""
     if isinstance(dim, int):
@@ -249,68 +303,6 @@ def text(dim: Dim) -> int | str:
     (monomial, coefficient), *more = dim.terms
     bare = not more and coefficient == 1 and len(monomial) == 1 and monomial[0].function == "name"
     return monomial[0].name if bare else str(dim)
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.tokens: list[str] = []
-        at = 0
-        while at < len(text):
-            found = _TOKEN.match(text, at)
-            if not found:
-                raise ValueError(text)
-            self.tokens.append(found[1])
-            at = found.end()
-        self.tokens.append("")
-
-    def take(self, *tokens: str) -> str:
-        return self.tokens.pop(0) if self.tokens[0] in tokens else ""
-
-    def need(self, token: str) -> None:
-        if self.tokens.pop(0) != token:
-            raise ValueError(token)
-
-    def whole(self) -> Dim:
-        dim = self.sum()
-        self.need("")
-        return dim
-
-    def sum(self) -> Dim:
-        total = -self.product() if self.take("-") else self.product()
-        while sign := self.take("+", "-"):
-            right = self.product()
-            total = total + right if sign == "+" else total - right
-        return total
-
-    def product(self) -> Dim:
-        total = self.atom()
-        while sign := self.take("*", "//"):
-            right = self.atom()
-            if sign == "//" and right == 0:
-                raise ValueError(sign)
-            total = total * right if sign == "*" else floordiv(total, right)
-        return total
-
-    def atom(self) -> Dim:
-        token = self.tokens.pop(0)
-        if token.isdigit():
-            return int(token)
-        if token == "(":
-            inner = self.sum()
-            self.need(")")
-            return inner
-        if token in ("max", "min"):
-            self.need("(")
-            a = self.sum()
-            self.need(",")
-            b = self.sum()
-            self.need(")")
-            return maximum(a, b) if token == "max" else minimum(a, b)
-        if token.startswith("`"):
-            return name(token[1:-1])
-        if not token or not _IDENTIFIER.match(token):
-            raise ValueError(token)
-        return name(token)
 
 
 def _terms(dim: Dim) -> tuple[tuple[Monomial, int], ...]:

@@ -1,59 +1,33 @@
 """Golden cases: what a pipeline makes of a model, as text. `pytest tests/test_golden.py --update-golden` writes what it makes.
 
-A case is tests/golden/<pass>/<case>.txt with the sections pipeline, input and expected. Its result is compared as text, verified,
-run beside the input under the contract of its passes, and rolled back.
+A case is tests/golden/<pass>/<case>.txt; compiler/testing/golden.py says what is in it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from optc.compiler import inputs, ir, printer, registry, verify
-from optc.compiler.check import check
-from optc.compiler.edit import Editor
-from optc.compiler.numerics import TOLERANCE, Numerics
-from optc.compiler.pipeline import LossyPass, Pipeline
+from optc.compiler import ir, printer, registry
+from optc.compiler.testing import golden
+from optc.compiler.testing.golden import Case
 
 FOLDER = Path(__file__).parent / "golden"
-CASES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.txt"))
-
-
-def sections(text: str) -> dict[str, str]:
-    parts = text.split("=== ")[1:]
-    return {name.strip(): body for name, body in (part.split("\n", 1) for part in parts)}
+CASES = golden.cases(FOLDER)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str, request: pytest.FixtureRequest) -> None:
     path = FOLDER / f"{case}.txt"
-    given = sections(path.read_text())
-    pipeline = Pipeline.parse(given["pipeline"].strip())
-    before, model = (printer.parse(given["input"], case) for _ in range(2))
-    interface, original = verify.signature(model), printer.text(model)
-
-    edit = Editor(model)
-    for p in pipeline:
-        edit.owner = p.name
-        p.run(edit)
-    result = printer.text(model)
-    if "/trap_" in case:  # what must not happen, and the reasons given
-        result += "".join(f"# {r.op_type} '{r.node}' ({r.rule}): {r.reason}\n" for r in edit.refusals if r.near and r.reason)
-
+    given = Case.read(path)
+    now, failures = golden.examine(given)
     if request.config.getoption("--update-golden"):
-        path.write_text(f"=== pipeline\n{pipeline}\n=== input\n{given['input'].strip()}\n=== expected\n{result}")
+        now.write(path)
     else:
-        assert result == given["expected"]
-    assert verify.verify(model, interface) == []
-    bounds = [p.max_error for p in pipeline if isinstance(p, LossyPass)]
-    contract = max((p.numerics for p in pipeline), key=list(Numerics).index)
-    found = check(before, model, contract, inputs.generate(before), tolerance=bounds[0] if bounds else TOLERANCE)
-    assert not found.worst.problem
-    assert found.worst.l2 <= bounds[0] if bounds else found.holds, str(found.worst)
-
-    edit.rollback(0)
-    assert printer.text(model) == original
+        assert now.expected == given.expected
+    assert failures == []
 
 
 @pytest.mark.parametrize("name", sorted(registry.names("pass")))
@@ -62,7 +36,11 @@ def test_every_pass_has_a_golden_case(name: str) -> None:
 
 
 def test_a_wrong_expectation_is_seen() -> None:
-    case = sections((FOLDER / "eliminate-dead" / "nodes_weights_and_what_only_they_used.txt").read_text())
-    model = printer.parse(case["input"])
+    case = Case.read(FOLDER / "eliminate-dead" / "nodes_weights_and_what_only_they_used.txt")
+    model = printer.parse(case.input)
     assert ir.count_nodes(model) == 3
-    assert printer.text(model) != case["expected"]
+    assert printer.text(model) != case.expected
+    now, failures = golden.examine(case)
+    assert failures == []
+    assert golden.compare(case, now) == []
+    assert [f.check for f in golden.compare(replace(case, expected=printer.text(model)), now)] == ["golden"]

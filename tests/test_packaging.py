@@ -56,7 +56,7 @@ def clean_python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_file_of_the_three_folders(built: Path) -> None:
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         names = {name.removeprefix("optc/") for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == {"__init__.py", "backend.py", "py.typed"}.union(*(_tracked(folder) for folder in FOLDERS))
+    assert names == {"__init__.py", "backend.py", "testing.py", "py.typed"}.union(*(_tracked(folder) for folder in FOLDERS))
 
 
 def test_the_sdist_holds_sources_tests_and_examples(built: Path) -> None:
@@ -72,6 +72,7 @@ def test_the_sdist_holds_sources_tests_and_examples(built: Path) -> None:
             "pyproject.toml",
             "src/optc/__init__.py",
             "src/optc/backend.py",
+            "src/optc/testing.py",
             "src/optc/py.typed",
         }
         <= names

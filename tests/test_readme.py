@@ -14,7 +14,7 @@ import pytest
 from optc.compiler.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/measuring.md", "docs/models.md", "docs/why.md")
+DOCUMENTS = ("README.md", "docs/measuring.md", "docs/models.md", "docs/testing.md", "docs/why.md")
 BLOCKS = [b for name in DOCUMENTS for b in re.findall(r"```(\w+)\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)]
 
 

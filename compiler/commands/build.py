@@ -226,6 +226,14 @@ def opt(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.", show_default=False)],
     passes: Passes = None,
+    dialect: Annotated[
+        str,
+        typer.Option(
+            "--dialect",
+            help="Whose operators: `standard`, or `onnxruntime` to use those of its own (com.microsoft), behind the passes.",
+            metavar="standard|onnxruntime",
+        ),
+    ] = "standard",
     shape: Shape = None,
     data: Data = None,
     lineage: Annotated[
@@ -241,7 +249,7 @@ def opt(
     time_passes: TimePasses = False,
     bisect_limit: BisectLimit = None,
 ) -> None:
-    """Optimize an ONNX model into an ONNX model of plain standard operators."""
+    """Optimize an ONNX model into an ONNX model of plain standard operators, or of onnxruntime's."""
     from optc.compiler import api
     from optc.compiler.instrument import Progress
 
@@ -251,6 +259,7 @@ def opt(
             model,
             output,
             passes=passes,
+            dialect=dialect,
             shapes=api.parse_shapes(shape),
             data=data,
             options=api.watched(options, Progress(tell)),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from optc.compiler import ir
-from optc.compiler.contrib import attention, fused, grouped, normalization, rotary
+from optc.compiler.contrib import attention, fused, grouped, normalization, rotary, standard
 from optc.compiler.rewrite import Builder
 
 DOMAIN = "com.microsoft"
@@ -35,6 +35,14 @@ TABLE: dict[tuple[str, str], Build] = {
     (DOMAIN, "SkipLayerNormalization"): normalization.skip,
     (DOMAIN, "SkipSimplifiedLayerNormalization"): normalization.skip_simplified,
 }
+
+
+STANDARD: dict[str, Build] = {
+    "Attention": standard.attention,
+    "RMSNormalization": standard.rms_normalization,
+    "RotaryEmbedding": standard.rotary_embedding,
+}
+"""Standard operators for which ours is leaner than ONNX's own definition, which stands where a builder returns None."""
 
 
 def names() -> frozenset[str]:

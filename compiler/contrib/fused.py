@@ -12,6 +12,7 @@ _PLAIN = frozenset({"Relu", "Sigmoid", "Tanh", "Softplus", "Softsign"})
 _PARAMETERS = {
     "LeakyRelu": ("alpha",),
     "Elu": ("alpha",),
+    "Celu": ("alpha",),
     "ThresholdedRelu": ("alpha",),
     "HardSigmoid": ("alpha", "beta"),
 }
@@ -85,6 +86,8 @@ def _activated(op: Builder, y: ir.Value, activation: str, parameters: list[float
         return y
     if activation in _PLAIN:
         return getattr(op, activation)(y)
+    if activation == "HardSwish":
+        return op.HardSwish(y) if op.opset >= 14 else op.Mul(y, op.HardSigmoid(y, alpha=1 / 6, beta=0.5))
     if activation == "Clip" and len(parameters) == 2:
         return op.Clip(y, *(number(p, operand(node, 0)) for p in parameters))
     names = _PARAMETERS.get(activation, ())

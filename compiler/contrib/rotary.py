@@ -37,10 +37,12 @@ def rotary_embedding(op: Builder, node: ir.Node) -> Any:
 
 
 def rotate(
-    op: Builder, x: ir.Value, at: ir.Value, cos: ir.Value, sin: ir.Value, half: int, head: int, interleaved: bool
+    op: Builder, x: ir.Value, at: Any, cos: ir.Value, sin: ir.Value, half: int, head: int, interleaved: bool, axis: int = 1
 ) -> ir.Value:
-    """x [B, N, S, head] at positions [B or 1, S] of the caches [M, half]."""
-    angles = [op.Unsqueeze(op.Gather(table, at, axis=0), integers(1)) for table in (cos, sin)]
+    """x [B, N, S, head] at positions [B or 1, S] of the caches [M, half]; without positions these are [B or 1, S, half]. `axis`:
+    that of the heads."""
+    rows = [table if at is None else op.Gather(table, at, axis=0) for table in (cos, sin)]
+    angles = [op.Unsqueeze(row, integers(axis)) for row in rows]
     rest: list[Any] = []
     if head > 2 * half:
         x, kept = op.Split(x, integers(2 * half, head - 2 * half), outputs=2, axis=3)

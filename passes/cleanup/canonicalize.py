@@ -91,6 +91,7 @@ def _one_transpose(op: Builder, x: ir.Value, node: ir.Node) -> Any:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule("sum-of-two", lambda op, a, b: op.Sum(a, b), lambda op, a, b: op.Add(a, b)),
     Rule("constant-to-initializer", _constant, _to_initializer),
     *NOOPS,
     *CASTS,

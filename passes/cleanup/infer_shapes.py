@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optc.compiler import ir
+from optc.compiler import ir, repeated
 from optc.compiler.contents import Contents, contents
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
-from optc.compiler.shapes import infer_node, items
+from optc.compiler.shapes import infer_node
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class InferShapes(Pass):
 
 def _graph(edit: Editor, graph: ir.Graph, known: Contents) -> None:
     for node in graph:
-        for body in ir.bodies(node):
-            for value, shape in items(node, body):
-                if value.shape != shape:
-                    edit.set_type(value, value.dtype, shape)
-            _graph(edit, body, known)
+        if ir.standard(node, "Loop", "Scan"):
+            repeated.infer(edit, node, known, lambda body, inner: _graph(edit, body, inner))
+        else:
+            for body in ir.bodies(node):
+                _graph(edit, body, known)
         infer_node(edit, node, known)

@@ -141,7 +141,7 @@ def _noop(op_type: str, inputs: int, rewrite: Callable[[ir.Value, ir.Node], Any]
 
 
 def _neutral(op_type: str, element: float) -> Rule:
-    """x·1, x/1, x^1, x - 0, x and true, x or false, and x + 0 of integers (a float -0.0 + 0 is 0.0, as is -0.0 - -0.0)."""
+    """x·1, x/1, x^1, x and true, x or false, x - 0, and x + 0 of integers (a float -0.0 + 0 is 0.0, as is -0.0 - -0.0)."""
 
     def pattern(op: PatternBuilder, x: Any, c: Const) -> Any:
         return getattr(op, op_type)(x, c, name="node")

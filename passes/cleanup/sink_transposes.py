@@ -42,11 +42,13 @@ class SinkTransposes(RewritePass):
             Rule("matmul-of-transpose", one_node("MatMul", 2), _matmul),
             Rule("transpose-of-ones", one_node("Transpose", 1), _of_ones),
             *TRANSPOSED_VIEWS,
+            *(Rule(f"{kind.lower()}-of-transpose", one_node(kind, 2), _reduced) for kind in sorted(carried.REDUCTIONS)),
         )
 
     def run(self, edit: Editor) -> None:
         for graph in list(ir.all_graphs(edit.graph)):
             seen: set[tuple[ir.Value, Perm]] = set()
+            order = {node: i for i, node in enumerate(graph)}
             for node in list(graph):
                 perm = perm_of(node)
                 if perm is None or node.graph is not graph or (node.outputs[0], perm) in seen:
@@ -57,7 +59,7 @@ class SinkTransposes(RewritePass):
                 if len(region.nodes) > self.max_region:
                     edit.refuse(node, self.name, f"more than {self.max_region} operators are between it and others")
                 elif region.nodes and region.saves() and edit.step(node):
-                    region.rewrite(edit)
+                    region.rewrite(edit, order)
         apply_rules(edit, self.rules())
 
 
@@ -159,11 +161,12 @@ class Region:
 
     # --- the rewrite ----------------------------------------------------------------------------------------------------
 
-    def rewrite(self, edit: Editor) -> None:
+    def rewrite(self, edit: Editor, order: dict[ir.Node, int]) -> None:
+        """Let the nodes of side 1 compute unpermuted. `order` tells where each node stands; what is made stands where it was."""
         twins: dict[ir.Value, ir.Value] = {}
-        moved = [n for n in self.graph if n in self.side]
+        moved = sorted(self.side, key=order.__getitem__)
         for node in moved:
-            self._unpermuted(edit, node, twins)
+            order[self._unpermuted(edit, node, twins)] = order[node]
         for node in moved:
             for value in node.outputs:
                 self._readers(edit, node, value, twins[value])
@@ -175,10 +178,9 @@ class Region:
             if heir is not None:
                 edit.rename(heir, name)
         edit.sweep(dict.fromkeys(swept))
-        edit.sort(self.graph)
 
-    def _unpermuted(self, edit: Editor, node: ir.Node, twins: dict[ir.Value, ir.Value]) -> None:
-        """Insert the node that computes the unpermuted results."""
+    def _unpermuted(self, edit: Editor, node: ir.Node, twins: dict[ir.Value, ir.Value]) -> ir.Node:
+        """Insert the node that computes the unpermuted results; it is returned."""
         inputs, (constants, attributes) = list(node.inputs), carried.moved(node, self.perm)
         for i in carried.operands(node):
             value = node.inputs[i]
@@ -197,6 +199,7 @@ class Region:
         for old, new in zip(node.outputs, made.outputs, strict=True):
             edit.set_type(new, old.dtype, _permuted(old.shape, self.inverse))
             twins[old] = new
+        return made
 
     def _twin(self, edit: Editor, value: ir.Value, node: ir.Node, twins: dict[ir.Value, ir.Value]) -> ir.Value:
         """The unpermuted value: what was transposed, or a transpose of it."""
@@ -296,6 +299,17 @@ def _matmul(op: Builder, x: ir.Value, a: ir.Value, node: ir.Node) -> Any:
     inputs = [v if n is None else n.inputs[0] for n, v in zip(inner, (x, a), strict=True)]
     flags = [None if n is None else 1 for n in inner]
     return op.Gemm(*inputs, transA=flags[0], transB=flags[1])
+
+
+def _reduced(op: Builder, x: ir.Value, node: ir.Node) -> Any:
+    """A reduction that drops all that a Transpose put out of order reduces what was transposed."""
+    inner = x.producer()
+    perm = perm_of(inner) if inner is not None else None
+    if inner is None or perm is None or not carried.absorbs(node, perm):
+        return None
+    op.also(inner)
+    constants, attributes = carried.moved(node, perm)
+    return getattr(op, node.op_type)(inner.inputs[0], *constants.values(), **{**node.attributes, **attributes})
 
 
 def _of_ones(op: Builder, x: ir.Value, node: ir.Node) -> Any:

@@ -25,17 +25,23 @@ class FuseGelu(RewritePass):
     numerics = Numerics.REASSOCIATED
 
     def rules(self) -> Sequence[Rule]:
-        return tuple(
-            Rule(
-                f"gelu-{gate.__name__[1:]}-{order.__name__[1:].replace('_', '-')}", _pattern(gate, order), _rewrite(gate is _tanh)
-            )
-            for gate in (_erf, _tanh)
-            for order in (_half_last, _half_first, _half_gate, _divided)
-        )
+        orders = (_half_last, _half_first, _half_gate, _divided)
+        found = []
+        for gate in (_erf, _tanh):
+            name, rewrite = f"gelu-{gate.__name__[1:]}", _rewrite(gate is _tanh)
+            found += [Rule(f"{name}-{o.__name__[1:].replace('_', '-')}", _pattern(gate, o), rewrite) for o in orders]
+            found.append(Rule(f"{name}-halves", _halves(gate), rewrite))
+        return tuple(found)
 
 
 def _erf(op: PatternBuilder, x: Any) -> Any:
-    return op.Erf(op.any_of(op.Div(x, sqrt(2)), op.Mul(x, sqrt(0.5))))
+    return op.Erf(_over_root_two(op, x, 1))
+
+
+def _over_root_two(op: PatternBuilder, x: Any, sign: int) -> Any:
+    """±x/√2, the root as exact as single precision or as people type it."""
+    roots, inverses = (sign * sqrt(2), sign * 1.4142), (sign * sqrt(0.5), sign * 0.7071)
+    return op.any_of(*(op.Div(x, r) for r in roots), *(op.Mul(x, r) for r in inverses))
 
 
 def _tanh(op: PatternBuilder, x: Any) -> Any:
@@ -72,7 +78,20 @@ def _divided(op: PatternBuilder, x: Any, gate: Any) -> Any:
 
 def _pattern(gate: Any, order: Any) -> Any:
     def pattern(op: PatternBuilder, x: Any) -> Any:
-        return order(op, x, op.Add(gate(op, x), 1.0))
+        sums = [op.Add(gate(op, x), 1.0)]
+        if gate is _erf:  # as a complement
+            sums.append(op.Sub(1.0, op.Erf(_over_root_two(op, x, -1))))
+        return order(op, x, op.any_of(*sums))
+
+    return pattern
+
+
+def _halves(gate: Any) -> Any:
+    """x·(½ + ½·erf(x/√2))."""
+
+    def pattern(op: PatternBuilder, x: Any) -> Any:
+        half = op.any_of(op.Mul(gate(op, x), 0.5), op.Div(gate(op, x), 2.0))
+        return op.Mul(x, op.Add(half, 0.5), name="last")
 
     return pattern
 

@@ -22,7 +22,7 @@ class FuseMatMulAdd(RewritePass):
     numerics = Numerics.REASSOCIATED
 
     def rules(self) -> Sequence[Rule]:
-        return (Rule("matmul-add", _matmul, _to_gemm), Rule("gemm-add", _gemm, _into_gemm))
+        return RULES
 
 
 def _matmul(op: PatternBuilder, a: Any, b: Any, c: Const) -> Any:
@@ -58,3 +58,6 @@ def _misfit(product: ir.Node, c: ir.Array) -> Refuse | None:
     if c.ndim > 2 or any(k != 1 and k != n for k, n in zip(c.shape[::-1], shape[::-1], strict=False)):
         return Refuse(f"a bias of shape {list(c.shape)} does not broadcast to {list(shape)}")
     return None
+
+
+RULES: tuple[Rule, ...] = (Rule("matmul-add", _matmul, _to_gemm), Rule("gemm-add", _gemm, _into_gemm))

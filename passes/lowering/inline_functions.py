@@ -71,6 +71,10 @@ def _body(node: ir.Node, op: Builder) -> Any:
         if op.opset < contrib.OPSET:
             return Refuse(f"its replacement needs opset {contrib.OPSET}, the model has {op.opset}")
         return build(op, node)
+    lean = contrib.STANDARD.get(node.op_type)
+    made = lean(op, node) if lean is not None else None
+    if made is not None:
+        return made
     try:
         graph = functions.definition(node, op.opset)
     except functions.UndefinedError as error:

@@ -139,7 +139,7 @@ def test_models_that_differ_are_exit_code_3(folder: Path) -> None:
         ("opt chain.onnx -o chain.onnx/out.onnx", ["its folder cannot be made", "chain.onnx/out.onnx"]),
         ("run chain.onnx --random", ["expected a bundle"]),
         ("bench chain.onnx --against tensorflow", ["unknown engine 'tensorflow'"]),
-        ("passes fuse-conv-bm", ["did you mean 'fuse-conv-bn'?"]),
+        ("passes fuse-afine", ["did you mean 'fuse-affine'?"]),
     ],
 )
 def test_wrong_input_is_exit_code_2_one_clear_message_and_nothing_left(folder: Path, command: str, words: list[str]) -> None:

@@ -13,9 +13,9 @@ from optc.compiler.recipe import DEFAULT_PASSES, Recipe, parse_shape
 
 TEXTS = [
     "",
-    "fuse-conv-bn",
+    "fuse-affine",
     DEFAULT_PASSES,
-    "fold-constants,fuse-conv-bn,quantize-weights{max-error=0.01}",
+    "fold-constants,fuse-affine,quantize-weights{max-error=0.01}",
     "prune-weights{sparsity=0.3 scope=global}",
     "prune-weights{scope=global sparsity=0.3},share-weights{bits=3}",
 ]
@@ -34,19 +34,19 @@ def test_every_pass_round_trips_with_every_option_spelled_out(name: str) -> None
 
 
 def test_spaces_do_not_matter() -> None:
-    assert Pipeline.parse(" fuse-conv-bn , share-weights{ bits=3 } ") == Pipeline.parse("fuse-conv-bn,share-weights{bits=3}")
+    assert Pipeline.parse(" fuse-affine , share-weights{ bits=3 } ") == Pipeline.parse("fuse-affine,share-weights{bits=3}")
 
 
 @pytest.mark.parametrize(
     ("text", "message", "caret"),
     [
-        ("fuse-conv-bn,,", "expected the name of a pass", "             ^"),
-        ("fuse-conv-bm", "unknown pass 'fuse-conv-bm'", "^^^^^^^^^^^^"),
+        ("fuse-affine,,", "expected the name of a pass", "            ^"),
+        ("fuse-afine", "unknown pass 'fuse-afine'", "^^^^^^^^^^"),
         ("share-weights{bit=3}", "has no option 'bit'", "              ^^^^^"),
         ("share-weights{bits=three}", "expected int, found 'three'", "              ^^^^^^^^^^"),
         ("share-weights{bits=3 bits=4}", "stands twice", "                     ^^^^^^"),
-        ("fuse-conv-bn fuse-gelu", "expected ','", "             ^"),
-        ("fuse-conv-bn{", "expected ','", "            ^"),
+        ("fuse-affine fuse-gelu", "expected ','", "            ^"),
+        ("fuse-affine{", "expected ','", "           ^"),
     ],
 )
 def test_mistakes_are_shown_with_a_caret(text: str, message: str, caret: str) -> None:
@@ -85,10 +85,10 @@ def test_shapes_are_sizes_and_names() -> None:
 
 def test_a_name_that_two_packages_give_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Entry:
-        name, value = "fuse-conv-bn", "elsewhere:Pass"
+        name, value = "fuse-affine", "elsewhere:Pass"
 
     monkeypatch.setattr(registry, "entry_points", lambda group: [Entry])
-    with pytest.raises(UserError, match="'fuse-conv-bn' is registered twice"):
+    with pytest.raises(UserError, match="'fuse-affine' is registered twice"):
         registry.names("pass")
 
 

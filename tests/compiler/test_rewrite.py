@@ -225,3 +225,13 @@ def test_a_pass_of_several_rules() -> None:
     { [one] p = Add (x, a) [i] q = Identity (p) [two] y = Add (q, b) }""")
     TwoRules().run(Editor(model))
     assert len(model.graph) == 1
+
+
+def test_a_variable_is_never_a_result_of_what_is_replaced() -> None:
+    def pattern(op: PatternBuilder, x: Any, y: Any) -> Any:
+        return op.Add(x, op.Neg(y))
+
+    model = parse("g (float[2] x) => (float[2] y) { [neg] n = Neg (x) [add] y = Add (n, n) }")
+    edit = run(model, Rule("subtract", pattern, lambda op, x, y: op.Sub(x, y)))
+    assert edit.steps == []
+    assert any("also an operand as it is" in r.reason for r in edit.refusals)

@@ -11,7 +11,7 @@ from optc.compiler.diagnostics import InternalError
 from optc.compiler.instrument import PrintIR, TimePasses
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass, Pipeline
-from optc.passes.fusion.conv_bn import FuseConvBatchNorm
+from optc.passes.cleanup.eliminate_dead import EliminateDead
 
 from .planted import BreaksTheGraph, Crash, LyingLossy, Silent, WrongAdd
 
@@ -50,8 +50,8 @@ def test_a_rollback_leaves_the_same_file() -> None:
 
 
 def test_the_other_passes_of_the_group_are_kept() -> None:
-    assert outcomes(chain(), FuseConvBatchNorm(), WrongAdd(), WrongAdd(node="none")) == [
-        ("fuse-conv-bn", True),
+    assert outcomes(chain(), EliminateDead(), WrongAdd(), WrongAdd(node="none")) == [
+        ("eliminate-dead", True),
         ("planted-wrong-add", False),
         ("planted-wrong-add", True),
     ]
@@ -122,15 +122,15 @@ def test_without_verify_each_the_group_is_verified_at_its_end(tmp_path: Path) ->
 def test_printing_and_timing_watch_each_pass(capsys: pytest.CaptureFixture[str]) -> None:
     timer = TimePasses()
     watchers = (PrintIR("changed"), timer)
-    runner.run(Pipeline((FuseConvBatchNorm(), WrongAdd(node="none"))), chain(), runner.Options(instruments=watchers))
+    runner.run(Pipeline((EliminateDead(), WrongAdd(node="none"))), chain(), runner.Options(instruments=watchers))
     printed = capsys.readouterr().err
-    assert "# IR after planted-wrong-add{node=none}" in printed and "# IR after fuse-conv-bn" not in printed
+    assert "# IR after planted-wrong-add{node=none}" in printed and "# IR after eliminate-dead" not in printed
     assert "3 rewrites  planted-wrong-add" in timer.report()
 
 
 def test_what_is_printed_after_a_pass_is_the_model_it_left(capsys: pytest.CaptureFixture[str]) -> None:
     watchers = (PrintIR("all"),)
-    runner.run(Pipeline((FuseConvBatchNorm(), WrongAdd(node="none"))), chain(), runner.Options(instruments=watchers))
+    runner.run(Pipeline((EliminateDead(), WrongAdd(node="none"))), chain(), runner.Options(instruments=watchers))
     first, second = capsys.readouterr().err.split("# IR after ")[1:]
     assert "planted-wrong-add" not in first and "by planted-wrong-add" in second
 

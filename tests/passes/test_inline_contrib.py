@@ -102,6 +102,12 @@ def test_fused_gemm_and_conv(activation: str, parameters: dict[str, float]) -> N
     same("FusedConv", image | {"z": floats(1, 4, 6, 6)}, pads=[1, 1, 1, 1], activation="Relu")
 
 
+@pytest.mark.parametrize("opset", [13, 17])
+def test_fused_conv_with_hard_swish(opset: int) -> None:
+    image = {"x": floats(1, 3, 6, 6), "w": floats(4, 3, 3, 3), "b": floats(4)}
+    same("FusedConv", image, opset=opset, pads=[1, 1, 1, 1], activation="HardSwish")
+
+
 @pytest.mark.parametrize("opset", [14, 17, 23])
 def test_layer_normalizations(opset: int) -> None:
     x, skip, gamma, beta, bias = floats(2, 3, 8), floats(2, 3, 8, seed=1), floats(8), floats(8, seed=1), floats(8, seed=2)

@@ -1,0 +1,102 @@
+"""Each check of the kit sees the fault that is planted for it, and passes that have none are let through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from optc.compiler.numerics import Comparison
+from optc.compiler.pipeline import Pass
+from optc.compiler.recipe import DEFAULT_PASSES
+from optc.compiler.testing import campaign, conditioning, shrink
+from optc.compiler.testing.campaign import Plan
+from optc.compiler.testing.checks import CHECKS, Failure, Subject, examine
+
+FILE = str(Path(__file__).with_name("planted.py"))
+PLANTED = campaign.own_passes([FILE])
+
+
+def failures(name: str, check: str) -> list[Failure]:
+    plan = Plan((name,), (FILE,), (check,))
+    return [f.failure for f in campaign.run(range(40), plan).failures]
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("planted-abs", "outputs"),
+        ("planted-restless", "idempotence"),
+        ("planted-talkative", "metadata"),
+        ("planted-unjournalled", "rollback"),
+        ("planted-types", "types"),
+        ("planted-interface", "interface"),
+        ("planted-halves", "prefix"),
+    ],
+)
+def test_a_planted_fault_is_seen_by_its_check(name: str, check: str) -> None:
+    assert check in {failure.check for failure in failures(name, check)}
+
+
+def test_every_check_has_a_planted_fault() -> None:
+    elsewhere = {"crash", "valid", "saved", "determinism"}
+    told = {"outputs", "idempotence", "metadata", "rollback", "types", "interface", "prefix"}
+    assert told | elsewhere == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("planted-crash", "crash"), ("planted-invalid", "valid"), ("planted-silent", "valid")]
+)
+def test_passes_that_crash_or_break_the_graph(name: str, check: str) -> None:
+    from tests.compiler import planted
+
+    plan = Plan((name,), (str(Path(planted.__file__)),))
+    found = [f.failure.check for seed in range(10) for f in campaign.trial(seed, plan).failures]
+    assert check in found
+
+
+def chain(*, noise: bool) -> onnx.ModelProto:
+    """y = (x + 1) - (1 + x) + z where noise is asked for: nothing but rounding; else x + 1."""
+    body = "a = Add (x, one) b = Add (one, x) d = Add (b, tiny) y = Sub (a, d)" if noise else "y = Add (x, one)"
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[N] x) => (float[N] y) <float one = {{1.0}}, float tiny = {{0.0000001}}> {{ {body} }}"""
+    return onnx.parser.parse_model(text)
+
+
+@pytest.mark.parametrize("noise", [True, False])
+def test_rounding_that_a_model_amplifies_is_told_from_a_wrong_result(noise: bool) -> None:
+    proto = chain(noise=noise)
+    feeds = [{"x": np.linspace(1, 2, 8, dtype=np.float32)}]
+    subject = Subject(proto, feeds)
+    assert conditioning.amplifies(proto, feeds, subject.expected, Comparison("y", 0.01, 0.01)) is noise
+
+
+def test_a_failing_model_becomes_small(tmp_path: Path) -> None:
+    wrong: list[Pass] = [PLANTED["planted-abs"]()]
+    plan = Plan(("planted-abs",), (FILE,))
+    seed = next(f.seed for f in campaign.run(range(60), plan).failures if f.failure.check == "outputs")
+    subject = campaign.subject(seed, plan)
+    assert len(subject.proto.graph.node) > 5
+
+    def fails(proto: onnx.ModelProto, feeds: shrink.Feeds) -> bool:
+        return any(f.check == "outputs" for f in examine(Subject(proto, feeds), wrong, ()).failures)
+
+    small, feeds = shrink.shrink(subject.proto, subject.feeds, fails)
+    assert [node.op_type for node in small.graph.node] == ["Abs"]
+    assert fails(small, feeds)
+    command = shrink.write(tmp_path, "abs", small, feeds, "python -m optc.testing planted-abs --model {model}")
+    assert command.endswith("abs.onnx")
+    again = shrink.read_feeds(tmp_path / "abs.onnx")
+    assert again is not None and all(np.array_equal(a[k], b[k]) for a, b in zip(again, feeds, strict=True) for k in b)
+
+
+def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    plan, state = Plan((DEFAULT_PASSES,), checks=("outputs",)), tmp_path / "state.jsonl"
+    whole = campaign.run(range(0, 60), plan, state=state)
+    told: list[int] = []
+    again = campaign.run(range(0, 70), plan, state=state, tell=lambda tally: told.append(tally.graphs))
+    assert whole.graphs == 60 and whole.rewrites["canonicalize"] > 20
+    assert told == [70]  # the first fifty were read; the chunk that is another now, and what follows, were tried
+    assert again.graphs == 70

@@ -1,0 +1,49 @@
+"""What random graphs found, each as small as it could be made."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx.parser
+
+from optc.compiler import ir, load, printer
+from optc.compiler.edit import Editor
+from optc.compiler.pipeline import Pipeline
+from optc.compiler.testing.checks import run
+
+HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
+
+
+def test_an_output_keeps_its_doc_string_and_its_size_when_another_value_takes_its_place() -> None:
+    proto = onnx.parser.parse_model(f"{HEADER} g (float[N,4] x) => (float[N,4] y) {{ a = Relu (x) y = Identity (a) }}")
+    proto.graph.output[0].doc_string = "what it means"
+    proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 2
+    model = load.from_proto(proto, "test")
+    edit = Editor(model)
+    run(edit, Pipeline.parse("canonicalize").passes)
+    output = model.graph.outputs[0]
+    assert [n.op_type for n in model.graph] == ["Relu"]
+    assert (output.name, output.doc_string, list(output.shape or ())) == ("y", "what it means", [2, 4])
+    edit.rollback(0)
+    assert model.graph.outputs[0].doc_string == "what it means"
+    assert model.graph.node(0).outputs[0].doc_string in (None, "")
+
+
+def test_a_product_of_a_value_with_itself_matches_twice_with_one_root() -> None:
+    """Beyond the limit of a bisection fuse-gelu looks at the second way to match, and took it for one of two results."""
+    model = printer.parse(f"""{HEADER} g (float[4] x) => (float[4] y)
+    <float c = {{0.044715}}, float s = {{0.79788458}}, float one = {{1}}, float half = {{0.5}}> {{
+      xx = Mul (x, x) cube = Mul (xx, x) small = Mul (cube, c) sum = Add (x, small) inner = Mul (sum, s)
+      t = Tanh (inner) gate = Add (t, one) h = Mul (x, half) y = Mul (h, gate)
+    }}""")
+    edit = Editor(model, 0)
+    run(edit, Pipeline.parse("fuse-gelu").passes)
+    assert edit.steps == []
+    assert any(r.rule == "gelu-tanh-half-first" and r.reason == "beyond the bisection limit" for r in edit.refusals)
+
+
+def test_text_of_doubles_tells_them_apart() -> None:
+    model = printer.parse(f"{HEADER} g (double[1] x) => (double[1] y) <double[1] c = {{1}}> {{ y = Add (x, c) }}")
+    weight = model.graph.initializers["c"]
+    weight.const_value = ir.tensor(np.array([1 / 3]), "c")
+    again = printer.parse(printer.text(model, whole=True))
+    assert ir.const(again.graph.initializers["c"]) == np.array([1 / 3])
