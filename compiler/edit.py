@@ -205,8 +205,8 @@ class Editor:
         self._did(undo, program=True)
 
     def _rewriting(self) -> str:
-        at = f"at '{self.at.name}' ({self.at.op_type})" if self.at is not None else ""
-        return f"{self.rule} {at}".strip()
+        at = f" at '{self.at.name}' ({self.at.op_type})" if self.at is not None else ""
+        return f"{self.rule or 'rewritten'}{at}"
 
     def sweep(self, values: Iterable[ir.Value | None]) -> None:
         """Remove what computes or holds these values where nothing uses them, and what only that used in turn."""

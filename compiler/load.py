@@ -63,6 +63,7 @@ def from_proto(proto: ModelProto, place: str, *, base: Path | None = None, shape
         order.sort(graph, place)
     proto = upgrade.upgrade(local_functions.inline(proto, place), place)
     _drop_unused_opsets(proto)
+    _separate_results(proto.graph)
     _name_nodes(proto.graph)
     interface.name_dimensions(proto.graph)
     if shapes:
@@ -90,6 +91,23 @@ def _drop_unused_opsets(proto: ModelProto) -> None:
     kept = [entry for entry in proto.opset_import if entry.domain in used]
     del proto.opset_import[:]
     proto.opset_import.extend(kept)
+
+
+def _separate_results(graph: GraphProto) -> None:
+    """A body that gives one value twice gets a copy of it: onnxruntime forgets the second. The model's own outputs stay."""
+    bodies = [body for node in validate.all_nodes(graph) for body in validate.bodies(node)]
+    if all(len({v.name for v in body.output}) == len(body.output) for body in bodies):
+        return
+    used = {name for node in validate.all_nodes(graph) for name in (*node.input, *node.output)}
+    for body in bodies:
+        given: set[str] = set()
+        for value in body.output:
+            if value.name in given:
+                name = next(n for k in itertools.count(1) if (n := f"{value.name}_copy{k}") not in used)
+                body.node.add(op_type="Identity", input=[value.name], output=[name])
+                value.name = name
+                used.add(name)
+            given.add(value.name)
 
 
 def _causes(error: BaseException | None) -> Iterator[str]:

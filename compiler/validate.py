@@ -134,7 +134,6 @@ def _graph(graph: GraphProto, context: _Context) -> None:
             seen.add(name)
         mine |= seen  # a weight may also be listed as an input
     _nodes(graph.node, inner)
-    outputs: set[str] = set()
     for value in graph.output:
         if not inner.knows(value.name):
             raise UserError(
@@ -142,9 +141,6 @@ def _graph(graph: GraphProto, context: _Context) -> None:
                 place=context.place,
                 hint=nearest(value.name, [name for node in graph.node for name in node.output if name]),
             )
-        if value.name in outputs:
-            raise UserError(f"two outputs are named '{value.name}'", place=context.place)
-        outputs.add(value.name)
 
 
 def _nodes(nodes: Sequence[NodeProto], context: _Context) -> None:

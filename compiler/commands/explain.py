@@ -73,7 +73,7 @@ def _fired(fired: Sequence[Fired], about: str) -> None:
     for f in fired:
         if f.outcome.rewrites or f.outcome.name == about:
             rules = ", ".join(f"{rule} ×{count}" for rule, count in list(f.rules.items())[:3])
-            more = f", {len(f.rules) - 3} others" if len(f.rules) > 3 else ""
+            more = f", and {len(f.rules) - 3} more" if len(f.rules) > 3 else ""
             rows.append(
                 [f.outcome.text, f.outcome.rewrites, f"{f.outcome.nodes_before} -> {f.outcome.nodes_after}", rules + more]
             )

@@ -7,11 +7,14 @@ optimizations off on the model as it was written, and the interface against its 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.reference
 import pytest
 
+import optc
 from optc.compiler import ir, load, printer, registry, save, verify
 from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
@@ -25,6 +28,7 @@ from .miscompiles.case import Case
 
 CASES = (
     *interface.CASES,
+    *interface.TWICE,
     *fusion.CASES,
     *fusion.PADDED,
     *norms.CASES,
@@ -151,6 +155,11 @@ def test_the_sharing_of_random_numbers_is_caught() -> None:
     assert randoms(model) == 1
 
 
-def test_an_output_that_is_listed_twice_is_refused() -> None:
-    with pytest.raises(UserError, match="y"):
-        load.from_proto(interface.TWICE.proto(), "twice")
+@pytest.mark.parametrize("target", ["onnxruntime", "cpu"])
+def test_an_output_that_is_listed_twice_is_compiled(target: str, tmp_path: Path) -> None:
+    (case,) = (c for c in interface.TWICE if c.name.endswith("with an Identity of it between"))
+    onnx.save(case.proto(), str(tmp_path / "m.onnx"))
+    optc.compile(tmp_path / "m.onnx", tmp_path / "m.optc", target=target, cache=False)
+    x = np.array([[-1, 0, 2]], np.float32)
+    given = optc.load(tmp_path / "m.optc").run({"x": x})
+    assert list(given) == ["y", "z"] and all(np.array_equal(v, np.maximum(x, 0)) for v in given.values())

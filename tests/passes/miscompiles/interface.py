@@ -129,5 +129,19 @@ CASES = (
     ),
 )
 
-TWICE = Case("an output that is listed twice", "(float[N,2] x) => (float[N,2] y, float[N,2] y)", "y = Neg (x)")
-"""onnxruntime runs it; here outputs are known by their names, and the model is refused."""
+WEIGHTS = "float[3,2] w = {1,2,3,4,5,6}, float[2] k = {1,2}, float one = {1}"
+
+TWICE = tuple(
+    Case(f"an output is listed twice: {name}", f"(float[N,3] x) => ({outputs})", body, WEIGHTS)
+    for name, outputs, body in (
+        ("of one operator", "float[N,3] y, float[N,3] y", "y = Neg (x)"),
+        ("of a fusion", "float[N,2] y, float[N,2] y", "p = MatMul (x, w) y = Add (p, k)"),
+        ("with an Identity of it between", "float[N,3] y, float[N,3] z, float[N,3] y", "y = Relu (x) z = Identity (y)"),
+        ("with the same computation between", "float[N,3] y, float[N,3] z, float[N,3] y", "y = Relu (x) z = Relu (x)"),
+        ("an Identity", "float[N,3] y, float[N,3] y", "r = Relu (x) y = Identity (r)"),
+        ("a no-op", "float[N,3] y, float[N,3] y", "y = Mul (x, one)"),
+        ("an input", "float[N,3] x, float[N,3] x", ""),
+        ("an initializer", "float[2] k, float[2] k", ""),
+        ("a constant", "float[2] y, float[2] y", "y = Constant <value_floats = [1.0, 2.0]> ()"),
+    )
+)
