@@ -77,7 +77,8 @@ def test_where_no_size_works_the_user_is_asked() -> None:
 
 def test_a_signal_is_as_long_as_its_windows() -> None:
     model = printer.parse(
-        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,samples] x) => (float[N,A,B] y) <int64[1] axis = {1}, float[1,1,400] w = {'
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,samples] x) => (float[N,A,B] y) '
+        "<int64[1] axis = {1}, float[1,1,400] w = {"
         + ", ".join(["1"] * 400)
         + "}> { u = Unsqueeze (x, axis)\n y = Conv <strides = [160]> (u, w) }"
     )

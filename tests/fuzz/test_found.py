@@ -64,7 +64,8 @@ def test_activations_of_doubles_stay_in_parts_that_onnxruntime_has_kernels_for()
     text = (
         HEADER.replace("17", "22")
         + """ g (double[N] x) => (double[N] y, double[N] z) <double c = {3}, double low = {0}, double six = {6}>
-    { a = Add (x, c) b = Clip (a, low, six) d = Mul (x, b) y = Div (d, six) s = Exp (x) t = Softplus (x) u = Tanh (t) z = Mul (x, u) }"""
+    { a = Add (x, c) b = Clip (a, low, six) d = Mul (x, b) y = Div (d, six)
+      s = Exp (x) t = Softplus (x) u = Tanh (t) z = Mul (x, u) }"""
     )
     subject = Subject(onnx.parser.parse_model(text), [{"x": np.linspace(-5, 5, 7)}])
     assert examine(subject, Pipeline.parse("fuse-hard-swish,fuse-mish,fuse-leaky-relu").passes).failures == []
