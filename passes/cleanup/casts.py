@@ -44,7 +44,8 @@ def _cast(op: Builder, x: ir.Value, node: ir.Node) -> Any:
         return Refuse(f"{source.dtype.name} -> {x.dtype.name} may lose something")
     if source.dtype == to:
         return source
-    if source.dtype.name in _FLOATS and to.name not in _FLOATS and to != ir.DataType.BOOL:
+    through_float = x.dtype.name in _FLOATS and to.name in _INTEGERS
+    if through_float and not exact(source.dtype, to):
         return Refuse(f"what {source.dtype.name} beyond the range of {to.name} becomes depends on the way")
     op.also(inner)
     return op.Cast(source, to=int(to))

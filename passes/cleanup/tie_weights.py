@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
 from optc.compiler.shapes import infer_node
 
+CORNER = 8
+"""Rows and columns that are compared before whole matrices are."""
+ROWS = 256
+"""Rows that are compared at once."""
+
 
 @dataclass(frozen=True)
 class TieWeights(Pass):
@@ -21,7 +26,7 @@ class TieWeights(Pass):
     A Gemm takes the other by its flag. Any other operator reads it through a Transpose, which engines fold when they load the
     model, so it costs nothing in a call: the file and the download are what becomes smaller.
 
-    `min_bytes`: smaller weights are left alone. Tensors are only read where two have the same type and shapes that fit.
+    `min_bytes`: smaller weights are left alone. Tensors are read as a whole only where a corner of another one is the same.
     """
 
     min_bytes: int = 1 << 20
@@ -30,19 +35,21 @@ class TieWeights(Pass):
     numerics = Numerics.REASSOCIATED
 
     def run(self, edit: Editor) -> None:
-        large = [
-            v for v in edit.graph.initializers.values() if (t := ir.const_tensor(v)) is not None and t.nbytes >= self.min_bytes
-        ]
-        matrices = [v for v in large if v.uses() and not v.is_graph_output() and len(ir.const_tensor(v).shape) == 2]  # type: ignore[union-attr]
-        shapes = {(v.dtype, *_shape(v)) for v in matrices}
-        candidates = [v for v in matrices if (v.dtype, *_shape(v)[::-1]) in shapes]
-        kept: dict[bytes, ir.Value] = {}
+        matrices = [v for v in edit.graph.initializers.values() if self._large(v)]
+        shapes = {(v.dtype, _shape(v)) for v in matrices}
+        candidates = [v for v in matrices if (v.dtype, _shape(v)[::-1]) in shapes]
+        kept: dict[Any, list[ir.Value]] = {}
         for weight in sorted(candidates, key=lambda v: not any(ir.standard(u.node, "Gather") for u in v.uses())):
-            first = kept.get(_digest(weight, turned=True))
+            first = next((v for v in kept.get(_corner(weight, turned=True), ()) if _turned(v, weight)), None)
             if first is None:
-                kept.setdefault(_digest(weight, turned=False), weight)
+                kept.setdefault(_corner(weight, turned=False), []).append(weight)
             elif edit.step(next(iter(weight.uses())).node):
                 _tie(edit, weight, first)
+
+    def _large(self, value: ir.Value) -> bool:
+        held = ir.const_tensor(value)
+        known = held is not None and len(held.shape) == 2 and held.nbytes >= self.min_bytes
+        return known and bool(value.uses()) and not value.is_graph_output()
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:
@@ -50,10 +57,17 @@ def _shape(value: ir.Value) -> tuple[int, ...]:
     return tuple(held.shape.numpy()) if held is not None else ()
 
 
-def _digest(value: ir.Value, *, turned: bool) -> bytes:
-    array = np.asarray(ir.const(value))
-    array = np.ascontiguousarray(array.T if turned else array)
-    return hashlib.sha256(f"{value.dtype} {array.shape}".encode() + array.tobytes()).digest()
+def _corner(value: ir.Value, *, turned: bool) -> Any:
+    """What matrices have in common that are the same (`turned`: once transposed), at the cost of a few rows."""
+    array = np.asarray(ir.const(value))[:CORNER, :CORNER]
+    return value.dtype, _shape(value)[::-1] if turned else _shape(value), (array.T if turned else array).tobytes()
+
+
+def _turned(a: ir.Value, b: ir.Value) -> bool:
+    """Whether one matrix is the other transposed, bit by bit."""
+    x, y = np.asarray(ir.const(a)), np.asarray(ir.const(b))
+    blocks = range(0, len(x), ROWS)
+    return x.shape == y.shape[::-1] and all(x[i : i + ROWS].tobytes() == y[:, i : i + ROWS].T.tobytes() for i in blocks)
 
 
 def _tie(edit: Editor, weight: ir.Value, first: ir.Value) -> None:
