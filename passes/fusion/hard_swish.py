@@ -50,8 +50,10 @@ def _product_scaled(op: PatternBuilder, x: Any) -> Any:
 
 
 def _gate(op: Builder, last: ir.Node, x: ir.Value) -> Any:
-    if not same_shape(x, last) or not activates(x):
-        return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
+    if not activates(x):
+        return Refuse(f"'{x.name}' is {x.dtype}")
+    if not same_shape(x, last):
+        return Refuse("a constant in it may change the shape")
     return op.Mul(x, op.HardSigmoid(x, alpha=SIXTH, beta=0.5))
 
 
@@ -64,8 +66,10 @@ def _scaled(op: PatternBuilder, x: Any) -> Any:
 
 
 def _hard_sigmoid(op: Builder, last: ir.Node, x: ir.Value) -> Any:
-    if not same_shape(x, last) or not activates(x):
-        return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
+    if not activates(x):
+        return Refuse(f"'{x.name}' is {x.dtype}")
+    if not same_shape(x, last):
+        return Refuse("a constant in it may change the shape")
     return op.HardSigmoid(x, alpha=SIXTH, beta=0.5)
 
 

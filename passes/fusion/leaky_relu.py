@@ -70,8 +70,10 @@ def _from_sum(op: Builder, last: ir.Node, x: ir.Value, slope: Const) -> Any:
 
 
 def _sloped(op: Builder, last: ir.Node, x: ir.Value, slope: ir.Array) -> Any:
-    if not activates(x) or not same_shape(x, last):
-        return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
+    if not activates(x):
+        return Refuse(f"'{x.name}' is {x.dtype}")
+    if not same_shape(x, last):
+        return Refuse("a constant in it may change the shape")
     if not np.isfinite(slope).all():
         return Refuse("its slope is not finite")
     alpha = scalar(slope, x)

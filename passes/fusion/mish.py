@@ -29,6 +29,8 @@ class FuseMish(RewritePass):
     def rewrite(self, op: Builder, last: ir.Node, x: ir.Value) -> Any:
         if op.opset < OPSET:
             return Refuse(f"Mish is in opset {OPSET}, the model has {op.opset}: put convert-opset before")
-        if not activates(x) or not same_shape(x, last):
-            return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
+        if not activates(x):
+            return Refuse(f"'{x.name}' is {x.dtype}")
+        if not same_shape(x, last):
+            return Refuse("a constant in it may change the shape")
         return op.Mish(x)
