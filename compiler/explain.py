@@ -120,7 +120,7 @@ class Asking(Instrument):
 
     question: Question
     misses: list[Miss] = field(default_factory=list)
-    absent: dict[str, None] = field(default_factory=dict)  # of the rules asked about: operators that no node is of
+    ends: dict[str, bool] = field(default_factory=dict)  # operators with which patterns end: whether a node is of it
     _since: int = 0
 
     def before(self, p: Pass, edit: Editor) -> None:
@@ -151,8 +151,8 @@ class Asking(Instrument):
         matcher = Matcher(trace(rule.pattern), opset)
         refused = {(r.node, r.op_type): r.reason for r in refusals if r.rule == rule.name and r.near and r.reason}
         at_root = [n for n in nodes if ("" if n.domain == "ai.onnx" else n.domain, n.op_type) == matcher.root]
-        if not at_root:
-            self.absent[".".join(filter(None, matcher.root))] = None
+        end = ".".join(filter(None, matcher.root))
+        self.ends[end] = self.ends.get(end, False) or bool(at_root)
         for node in at_root:
             if self.question.node not in (node.name or ""):
                 continue
