@@ -42,8 +42,9 @@ class Miss:
         return self.matched / self.operators if self.operators else 1.0
 
     @property
-    def order(self) -> tuple[float, int]:
-        return self.share, self.matched
+    def order(self) -> tuple[float, bool, int]:
+        """How far it got: a pass that looks for itself has seen all that it looks for when it refuses."""
+        return self.share, not self.operators, self.matched
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def groups(misses: Iterable[Miss]) -> list[Group]:
         alike = re.sub(r"'[^']*'", "'", miss.reason)
         found.setdefault((miss.owner, miss.rule, miss.op_type, miss.matched, miss.operators, alike), []).append(miss)
     made = [Group(held[0], tuple(dict.fromkeys(m.node for m in held))) for held in found.values()]
-    return sorted(made, key=lambda g: (-g.first.share, -g.first.matched, -len(g.nodes)))
+    return sorted(made, key=lambda g: (*g.first.order, len(g.nodes)), reverse=True)
 
 
 @dataclass(frozen=True)
