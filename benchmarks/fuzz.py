@@ -16,10 +16,10 @@ from optc.compiler.recipe import DEFAULT_PASSES
 from optc.compiler.testing import campaign, cli
 from optc.compiler.testing.campaign import Plan, Tally
 
-CHECKED = ("crash", "valid", "interface", "metadata", "outputs")
+CHECKED = ("crash", "valid", "interface", "metadata", "engine", "outputs")
 PLAN = Plan(
     (DEFAULT_PASSES,),
-    checks=("crash", "valid", "interface", "metadata", "outputs"),
+    checks=("crash", "valid", "interface", "metadata", "engine", "outputs"),
     random=1,
     exact=campaign.exact_passes(),
     special=True,

@@ -181,7 +181,7 @@ def optimize(
     """
     output = Path(output)
     if dialect not in DIALECTS:
-        raise UserError(f"no dialect '{dialect}'", place="dialect", hint=f"there are: {', '.join(DIALECTS)}")
+        raise UserError(f"no dialect '{dialect}'", place="--dialect", hint=f"there are: {', '.join(DIALECTS)}")
     if output.is_dir():
         raise UserError("the output is a folder", place=str(output), hint="give the name of an .onnx file")
     written = [f for f in (output, save.data_file(output)) if f.exists()]

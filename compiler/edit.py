@@ -316,6 +316,9 @@ class Editor:
         graph, name = value.graph, value.name
         if graph is None or name is None:
             raise ValueError(f"{value} is not an initializer of a graph")
+        if value not in self._rank:  # of a body that was adopted
+            for weight in graph.initializers.values():
+                self._rank.setdefault(weight, len(self._rank))
         del graph.initializers[name]
 
         def undo() -> None:

@@ -68,6 +68,7 @@ def definition(node: ir.Node, opset: int) -> ir.Graph:
     written = found.opset_imports[""]
     if written != opset:
         found = ir.from_proto(_inferred(_in_opset(ir.to_proto(found), written, opset)))
+    _keep_zeros(found.graph, opset)
     return found.graph
 
 
@@ -86,6 +87,14 @@ def _casts(graph: ir.Graph) -> None:
             node.op_type = "Cast"
             node.attributes["to"] = ir.convert_attribute("to", int(like.dtype))
             node.resize_inputs(1)
+
+
+def _keep_zeros(graph: ir.Graph, opset: int) -> None:
+    """Reshape back to a shape that was: a size of 0 in it is an empty dimension, not one to copy."""
+    for node in (n for g in ir.all_graphs(graph) for n in g):
+        target = node.inputs[1].producer() if ir.standard(node, "Reshape") and node.inputs[1] is not None else None
+        if opset >= 14 and target is not None and ir.standard(target, "Shape"):
+            node.attributes["allowzero"] = ir.convert_attribute("allowzero", 1)
 
 
 def _schema(node: ir.Node, opset: int) -> Any:

@@ -16,6 +16,8 @@ from optc.compiler.reference import Reference
 
 SIZES = (32, 64, 48, 224, 16, 8, 128, 4, 1)
 """Tried in turn for dimensions that are free, until the model runs."""
+SIGNALS = (1024, 16000)
+"""Tried then, where one dimension is free: some windows of a signal, a second of speech."""
 BATCH = 2
 
 
@@ -111,6 +113,8 @@ def _candidates(free: Sequence[str], leading: Mapping[str, bool]) -> Iterator[di
     if 0 < len(others) <= 2:
         for combination in product(SIZES, repeat=len(others)):
             yield {**{d: 1 for d in free if leading[d]}, **dict(zip(others, combination, strict=True))}
+    for batch, size in product((BATCH, 1), SIGNALS if len(others) == 1 else ()):
+        yield {**{d: batch for d in free if leading[d]}, others[0]: size}
     for a, b, total in permutations(others, 3):
         if a < b:
             sizes = dict.fromkeys(others, SIZES[0]) | {total: 2 * SIZES[0]}

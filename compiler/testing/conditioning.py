@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from optc.compiler import interface, validate
+from optc.compiler import validate
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array, Comparison, compare
 from optc.compiler.reference import Reference
+from optc.compiler.testing import protos
 
 EPSILON = {
     TensorProto.FLOAT: 2.0**-23,
@@ -34,9 +35,7 @@ AMPLIFIED = 30.0
 
 def noisy(proto: onnx.ModelProto, seed: int) -> onnx.ModelProto:
     """The model with every computed result scaled by 1 ± a few units of its last place."""
-    made = onnx.ModelProto()
-    made.CopyFrom(proto)
-    interface.infer_types(made, "noisy")
+    made = protos.typed(proto)
     rng = np.random.default_rng(seed)
     for graph in [made.graph, *(body for node in validate.all_nodes(made.graph) for body in validate.bodies(node))]:
         types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}

@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from optc.compiler import interface, validate
+from optc.compiler import validate
 from optc.compiler.diagnostics import OptcError, UserError
 from optc.compiler.numerics import Array
 from optc.compiler.reference import Reference
+from optc.compiler.testing import protos
 
 Feeds = list[dict[str, Array]]
 Fails = Callable[[onnx.ModelProto, Feeds], bool]
@@ -45,9 +46,9 @@ class _Shrinking:
 
 def shrink(proto: onnx.ModelProto, feeds: Feeds, fails: Fails, tries: int = 400) -> tuple[onnx.ModelProto, Feeds]:
     """The smallest model found, and its feeds, for which `fails` (which is true of the model given). At most `tries` calls."""
-    made = _Shrinking(_copy(proto), feeds, fails, tries)
+    made = _Shrinking(protos.copy(proto), feeds, fails, tries)
     for sample in feeds:
-        if len(feeds) > 1 and made.accept(_copy(proto), [sample]):
+        if len(feeds) > 1 and made.accept(protos.copy(proto), [sample]):
             break
     while made.tries > 0:
         before = made.proto.SerializeToString(deterministic=True)
@@ -86,24 +87,18 @@ def read_feeds(path: Path) -> Feeds | None:
     return [found[i] for i in sorted(found)]
 
 
-def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
-    made = onnx.ModelProto()
-    made.CopyFrom(proto)
-    return made
-
-
 def _outputs(made: _Shrinking) -> None:
     """One output, if one is enough; else one less while that fails."""
     count = len(made.proto.graph.output)
     for i in range(count if count > 1 else 0):
-        smaller = _copy(made.proto)
+        smaller = protos.copy(made.proto)
         only = smaller.graph.output[i]
         del smaller.graph.output[:]
         smaller.graph.output.append(only)
         if made.accept(smaller, made.feeds):
             return
     for i in reversed(range(count if count > 2 else 0)):
-        smaller = _copy(made.proto)
+        smaller = protos.copy(made.proto)
         del smaller.graph.output[i]
         made.accept(smaller, made.feeds)
 
@@ -118,7 +113,7 @@ def _retreat(made: _Shrinking) -> None:
         for earlier in producers[name].input if name in producers else ():
             if earlier not in producers or earlier not in types:
                 continue
-            smaller = _copy(made.proto)
+            smaller = protos.copy(made.proto)
             kept = [v for v in smaller.graph.output if v.name not in (name, earlier)]
             copies = [type(v).FromString(v.SerializeToString()) for v in (*kept, types[earlier])]
             del smaller.graph.output[:]
@@ -137,7 +132,7 @@ def _cut(made: _Shrinking) -> None:
             n.output[:1] == node.output[:1] for n in made.proto.graph.node
         ):
             continue
-        smaller = _copy(made.proto)
+        smaller = protos.copy(made.proto)
         kept = [n for n in smaller.graph.node if n.output[:] != node.output[:]]
         del smaller.graph.node[:]
         smaller.graph.node.extend(kept)
@@ -155,7 +150,7 @@ def _bypass(made: _Shrinking) -> None:
     """A node's result replaced by one of its inputs of the same type, in bodies too."""
     for depth, index in list(_places(made.proto)):
         for choice in range(2):
-            smaller = _copy(made.proto)
+            smaller = protos.copy(made.proto)
             graph = _graphs(smaller)[depth]
             if index >= len(graph.node):
                 break
@@ -198,9 +193,8 @@ def _values(
     proto: onnx.ModelProto, feeds: Sequence[dict[str, Array]]
 ) -> tuple[list[dict[str, Array]], dict[str, onnx.ValueInfoProto]]:
     """Every value of the main graph as it is at run time, and its type."""
-    typed = _copy(proto)
     try:
-        interface.infer_types(typed, "shrink")
+        typed = protos.typed(proto)
         types = {
             v.name: v for v in typed.graph.value_info if v.type.HasField("tensor_type") and v.type.tensor_type.HasField("shape")
         }

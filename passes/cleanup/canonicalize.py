@@ -19,6 +19,7 @@ from optc.passes.cleanup.noops import NOOPS
 from optc.passes.cleanup.operands import one_node
 from optc.passes.cleanup.parts import PARTS
 from optc.passes.cleanup.repeated import REPEATED
+from optc.passes.cleanup.sequences import SEQUENCES
 from optc.passes.cleanup.sunk_squeezes import SUNK
 from optc.passes.cleanup.views import VIEWS
 
@@ -103,4 +104,5 @@ RULES: tuple[Rule, ...] = (
     *BROADCASTS,
     *FILLED,
     *SUNK,
+    *SEQUENCES,
 )

@@ -17,7 +17,7 @@ SIMPLIFIED = "SimplifiedLayerNormalization"
 
 @dataclass(frozen=True)
 class OrtRmsNorm(RewritePass):
-    """x / √(E[x²] + ε) · γ over the last axis -> SimplifiedLayerNormalization(x, γ).
+    """x / √(mean(x²) + ε) · γ over the last axis -> SimplifiedLayerNormalization(x, γ).
 
     onnxruntime has it in the standard domain. Only before opset 23, which has RMSNormalization. float32.
     """

@@ -15,6 +15,7 @@ from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, 
 from optc.passes.fusion import matmul_add
 from optc.passes.fusion.absorb import absorbed, alone
 from optc.passes.fusion.affine_nodes import Affine, affine, operand
+from optc.passes.fusion.flattened import before_flattened
 from optc.passes.fusion.products import Product, Room, along, product, rebuilt, rounds
 
 
@@ -41,6 +42,7 @@ class FuseAffine(RewritePass):
             *matmul_add.RULES,
             *(Rule(f"{op_type.lower()}-after-product", _elementwise(op_type), _after(room)) for op_type in AFFINE),
             *(Rule(f"affine-before-{op_type.lower()}", _product(op_type), _before(room)) for op_type in PRODUCTS),
+            *(Rule(f"affine-before-flattened-{t.lower()}", _product(t), before_flattened(room)) for t in ("Gemm", "MatMul")),
             Rule("factors-of-gemm", _product("Gemm"), _factors(room)),
             *(Rule(f"{op_type.lower()}-after-affine", _elementwise(op_type), _merged(room)) for op_type in AFFINE),
         )

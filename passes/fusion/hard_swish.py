@@ -11,7 +11,7 @@ import numpy as np
 from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.scalars import is_float, same_shape, scalar
+from optc.passes.fusion.scalars import activates, same_shape, scalar
 
 SIXTH = 1 / 6
 
@@ -50,8 +50,8 @@ def _product_scaled(op: PatternBuilder, x: Any) -> Any:
 
 
 def _gate(op: Builder, last: ir.Node, x: ir.Value) -> Any:
-    if not same_shape(x, last):
-        return Refuse("a constant in it may change the shape")
+    if not same_shape(x, last) or not activates(x):
+        return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
     return op.Mul(x, op.HardSigmoid(x, alpha=SIXTH, beta=0.5))
 
 
@@ -64,8 +64,8 @@ def _scaled(op: PatternBuilder, x: Any) -> Any:
 
 
 def _hard_sigmoid(op: Builder, last: ir.Node, x: ir.Value) -> Any:
-    if not same_shape(x, last):
-        return Refuse("a constant in it may change the shape")
+    if not same_shape(x, last) or not activates(x):
+        return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
     return op.HardSigmoid(x, alpha=SIXTH, beta=0.5)
 
 
@@ -78,7 +78,7 @@ def _hard_sigmoid_line(op: Builder, line: ir.Node, x: ir.Value, slope: Const, of
     alpha, beta = scalar(slope, x), scalar(offset, x)
     if alpha is None or beta is None or not np.isfinite([alpha, beta]).all() or alpha == 0:
         return Refuse("its slope and its offset are not two numbers")
-    if not is_float(x):
+    if not activates(x):
         return Refuse(f"'{x.name}' is {x.dtype}")
     return op.HardSigmoid(x, alpha=1 / alpha if "division" in op.match.named else alpha, beta=beta)
 

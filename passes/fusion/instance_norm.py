@@ -16,7 +16,7 @@ from optc.passes.fusion.norm_weights import bias_rule, weight_rule
 
 @dataclass(frozen=True)
 class FuseInstanceNorm(RewritePass):
-    """(x - E[x]) / √(E[(x - E[x])²] + ε) · γ + β over everything behind the channels -> InstanceNormalization(x, γ, β).
+    """(x - mean(x)) / √(variance(x) + ε) · γ + β over everything behind the channels -> InstanceNormalization(x, γ, β).
 
     γ and β are one value a channel, or missing. Of [N, C, L] without a γ of [C, 1] nobody can say that axis 1 holds channels:
     that is layer normalization.

@@ -19,7 +19,7 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class FuseLayerNorm(RewritePass):
-    """(x - E[x]) / √(E[(x - E[x])²] + ε) · γ + β, in every order -> LayerNormalization(x, γ, β), over other axes transposed.
+    """(x - mean(x)) / √(variance(x) + ε) · γ + β, in every order -> LayerNormalization(x, γ, β), over other axes transposed.
 
     The roots, squares and means may be spelled in any way, γ may stand before, inside or behind the division, γ and β may be
     missing; in half precision the casts around it go too. What is multiplied or added afterwards becomes γ and β only where it

@@ -12,7 +12,7 @@ from optc.compiler import ir, shape_rules
 from optc.compiler.contents import dims
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.scalars import is_float, same_shape, scalar
+from optc.passes.fusion.scalars import activates, same_shape, scalar
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ def _maximum(op: PatternBuilder, x: Any, slope: Const) -> Any:
 
 def _from_maximum(op: Builder, x: ir.Value, slope: Const) -> Any:
     alpha = scalar(slope, x)
-    if alpha is None or not 0 < alpha < 1 or not is_float(x):
+    if not activates(x):
+        return Refuse(f"'{x.name}' is {x.dtype}")
+    if alpha is None or not 0 < alpha < 1:
         return Refuse("its slope is not one number between 0 and 1")
     return op.LeakyRelu(x, alpha=alpha)
 
@@ -68,8 +70,8 @@ def _from_sum(op: Builder, last: ir.Node, x: ir.Value, slope: Const) -> Any:
 
 
 def _sloped(op: Builder, last: ir.Node, x: ir.Value, slope: ir.Array) -> Any:
-    if not is_float(x) or not same_shape(x, last):
-        return Refuse("a constant in it may change the shape")
+    if not activates(x) or not same_shape(x, last):
+        return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
     if not np.isfinite(slope).all():
         return Refuse("its slope is not finite")
     alpha = scalar(slope, x)

@@ -8,7 +8,7 @@ from typing import Any
 from optc.compiler import ir
 from optc.compiler.numerics import Numerics
 from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass
-from optc.passes.fusion.scalars import is_float, same_shape
+from optc.passes.fusion.scalars import activates, same_shape
 
 OPSET = 18
 
@@ -29,6 +29,6 @@ class FuseMish(RewritePass):
     def rewrite(self, op: Builder, last: ir.Node, x: ir.Value) -> Any:
         if op.opset < OPSET:
             return Refuse(f"Mish is in opset {OPSET}, the model has {op.opset}: put convert-opset before")
-        if not is_float(x) or not same_shape(x, last):
-            return Refuse("a constant in it may change the shape")
+        if not activates(x) or not same_shape(x, last):
+            return Refuse(f"'{x.name}' is {x.dtype}, or a constant in it may change the shape")
         return op.Mish(x)

@@ -17,7 +17,7 @@ OPSET = 23
 
 @dataclass(frozen=True)
 class FuseRmsNorm(RewritePass):
-    """x / √(E[x²] + ε) · γ over the last axes, in every order -> RMSNormalization(x, γ).
+    """x / √(mean(x²) + ε) · γ over the last axes, in every order -> RMSNormalization(x, γ).
 
     As LLaMA, T5 and their like write it, with the casts around it in half precision; γ may be missing. Needs opset 23 and known
     extents of the axes. A bound under the norm, x / max(‖x‖, ε), is another function and stays.

@@ -22,3 +22,8 @@ def same_shape(x: ir.Value, last: ir.Node) -> bool:
 
 def is_float(x: ir.Value) -> bool:
     return x.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+
+
+def activates(x: ir.Value) -> bool:
+    """Whether engines have kernels of activations for x: onnxruntime has those of doubles for few, in few opsets."""
+    return is_float(x) and x.dtype != ir.DataType.DOUBLE

@@ -9,7 +9,7 @@ Names are imported when they are used: `import optc` costs nothing, and `optc.lo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from optc.compiler.api import CompileResult, compile
+    from optc.compiler.api import CompileResult, OptResult, compile, optimize
     from optc.compiler.diagnostics import ContractError, InternalError, OptcError, PolicyError, UserError
     from optc.compiler.runtime import Program, load
 
@@ -19,18 +19,21 @@ _HOME = {
     "CompileResult": "optc.compiler.api",
     "ContractError": "optc.compiler.diagnostics",
     "InternalError": "optc.compiler.diagnostics",
+    "OptResult": "optc.compiler.api",
     "OptcError": "optc.compiler.diagnostics",
     "PolicyError": "optc.compiler.diagnostics",
     "Program": "optc.compiler.runtime",
     "UserError": "optc.compiler.diagnostics",
     "compile": "optc.compiler.api",
     "load": "optc.compiler.runtime",
+    "optimize": "optc.compiler.api",
 }
 
 __all__ = [
     "CompileResult",
     "ContractError",
     "InternalError",
+    "OptResult",
     "OptcError",
     "PolicyError",
     "Program",
@@ -38,6 +41,7 @@ __all__ = [
     "__version__",
     "compile",
     "load",
+    "optimize",
 ]
 
 

@@ -73,3 +73,13 @@ def test_where_no_size_works_the_user_is_asked() -> None:
     with pytest.raises(UserError, match="found no sizes for the dimensions N, C") as caught:
         inputs.generate(model)
     assert "--shape" in str(caught.value)
+
+
+def test_a_signal_is_as_long_as_its_windows() -> None:
+    model = printer.parse(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,samples] x) => (float[N,A,B] y) '
+        "<int64[1] axis = {1}, float[1,1,400] w = {"
+        + ", ".join(["1"] * 400)
+        + "}> { u = Unsqueeze (x, axis)\n y = Conv <strides = [160]> (u, w) }"
+    )
+    assert inputs.generate(model, samples=1)[0]["x"].shape == (2, 1024)

@@ -8,7 +8,7 @@ import onnx.parser
 from optc.compiler import ir, load, printer
 from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pipeline
-from optc.compiler.testing.checks import run
+from optc.compiler.testing.checks import Subject, examine, run
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
 
@@ -47,3 +47,39 @@ def test_text_of_doubles_tells_them_apart() -> None:
     weight.const_value = ir.tensor(np.array([1 / 3]), "c")
     again = printer.parse(printer.text(model, whole=True))
     assert ir.const(again.graph.initializers["c"]) == np.array([1 / 3])
+
+
+def test_a_definition_of_layer_normalization_takes_an_empty_batch_that_does_not_lead() -> None:
+    proto = onnx.parser.parse_model(f"""{HEADER} g (float[6,1,N,6] x) => (float[6,1,N,6] y) <float[6] w = {{1, 2, 3, 4, 5, 6}}>
+    {{ y = LayerNormalization (x, w) }}""")
+    rng = np.random.default_rng(0)
+    subject = Subject(proto, [{"x": rng.standard_normal((6, 1, n, 6)).astype(np.float32)} for n in (2, 0)])
+    outcome = examine(subject, Pipeline.parse("inline-functions").passes)
+    assert len(subject.feeds) == 2
+    assert outcome.failures == []
+    assert outcome.rewrites["inline-functions"]
+
+
+def test_activations_of_doubles_stay_in_parts_that_onnxruntime_has_kernels_for() -> None:
+    text = (
+        HEADER.replace("17", "22")
+        + """ g (double[N] x) => (double[N] y, double[N] z) <double c = {3}, double low = {0}, double six = {6}>
+    { a = Add (x, c) b = Clip (a, low, six) d = Mul (x, b) y = Div (d, six)
+      s = Exp (x) t = Softplus (x) u = Tanh (t) z = Mul (x, u) }"""
+    )
+    subject = Subject(onnx.parser.parse_model(text), [{"x": np.linspace(-5, 5, 7)}])
+    assert examine(subject, Pipeline.parse("fuse-hard-swish,fuse-mish,fuse-leaky-relu").passes).failures == []
+
+
+def test_what_was_a_body_is_rolled_back_with_its_weights() -> None:
+    """unroll-loops copies a body; weights that left the copy again had no place to come back to."""
+    text = (
+        HEADER
+        + """ g (float[3] x) => (float[3] y) <int64 three = {3}, bool go = {1}> { y = Loop (three, go, x) <body = turn
+    (int64 i, bool c, float[3] a) => (bool d, float[3] b) <float zero = {0}, float two = {2}>
+    { d = Identity (c) e = Add (a, zero) f = Mul (e, two) b = Tanh (f) }> }"""
+    )
+    subject = Subject(onnx.parser.parse_model(text), [{"x": np.linspace(-1, 1, 3, dtype=np.float32)}])
+    outcome = examine(subject, Pipeline.parse("unroll-loops,canonicalize,fold-constants,eliminate-dead").passes)
+    assert outcome.rewrites["unroll-loops"]
+    assert outcome.failures == []

@@ -165,6 +165,32 @@ def test_dense_blocks_fold_what_precedes_a_pointwise_convolution() -> None:
     assert operators(fused(model(nodes, ["N", 2, 3, 3], weights))) == ["Relu", "Concat", "Conv"]
 
 
+@pytest.mark.parametrize("view", ["Flatten", "Reshape"])
+def test_the_head_of_a_face_model(view: str) -> None:
+    """BatchNormalization -> Flatten -> Gemm -> BatchNormalization."""
+    names, more = ["gamma", "beta", "mean", "variance"], ["gamma2", "beta2", "mean2", "variance2"]
+    shape = [numpy_helper.from_array(np.array([0, -1]), "shape")] if view == "Reshape" else []
+    nodes = [
+        helper.make_node("BatchNormalization", ["x", *names], ["a"]),
+        helper.make_node(view, ["a", *[s.name for s in shape]], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["g"], transB=1), helper.make_node("BatchNormalization", ["g", *more], ["y"]),
+    ]  # fmt: skip
+    weights = [weight("w", 5, 12), weight("b", 5), *(weight(n, 3) for n in names), *(weight(n, 5) for n in more), *shape]
+    assert operators(fused(model(nodes, ["N", 3, 2, 2], weights))) == [view, "Gemm"]
+
+
+def test_maps_of_unknown_size_are_not_flattened_into_a_weight() -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "s"], ["a"]), helper.make_node("Reshape", ["a", "shape"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]  # fmt: skip
+    shape = numpy_helper.from_array(np.array([-1, 4]), "shape")
+    edit = Editor(load.from_proto(model(nodes, ["N", 3, "H", 2], [weight("s", 3, 1, 1), weight("w", 4, 2), shape]), "test"))
+    FuseAffine().run(edit)
+    assert operators(edit) == ["Mul", "Reshape", "MatMul"]
+    assert any("the size of 'a' is not known" in r.reason for r in edit.refusals)
+
+
 def test_training_and_statistics_that_are_computed_stay() -> None:
     names = ["gamma", "beta", "mean", "variance"]
     weights = [weight("w", 2, 1, 1, 1), *(weight(n, 2) for n in names)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -25,7 +27,7 @@ class Writer:
         self.weights: list[onnx.TensorProto] = []
         self.pool: list[tuple[str, tuple[int, ...]]] = [("x", (2, 3, 4, 6)), ("m", (2, 3, 4, 6))]
 
-    def emit(self, op: str, *inputs: str, outputs: int = 1, **attributes: object) -> list[str]:
+    def emit(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
         names = [f"v{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, name=f"n{len(self.nodes)}", **attributes))
         return names

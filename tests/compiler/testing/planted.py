@@ -132,3 +132,17 @@ class RightAtTheEnd(Pass):
                 edit.set_input(node, 0, made.outputs[0])
                 value = made.outputs[0]
         edit.set_origin(node, ir.origin(node).by(self.name))
+
+
+@dataclass(frozen=True)
+class NoKernel(RewritePass):
+    """Clip of doubles becomes an operator that onnxruntime has no kernel for."""
+
+    name = "planted-engine"
+    numerics = Numerics.REASSOCIATED
+
+    def pattern(self, op: PatternBuilder, x: Any) -> Any:
+        return op.Clip(x, 0.0, 6.0)
+
+    def rewrite(self, op: Builder, x: ir.Value) -> Any:
+        return op.HardSwish(x) if x.dtype == ir.DataType.DOUBLE and op.opset >= 14 else None

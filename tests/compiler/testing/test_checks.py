@@ -40,9 +40,18 @@ def test_a_planted_fault_is_seen_by_its_check(name: str, check: str) -> None:
     assert check in {failure.check for failure in failures(name, check)}
 
 
+def test_a_result_that_onnxruntime_does_not_run_is_seen() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (double[N] x) => (double[N] y) { y = Clip (x, low, high) }'
+    proto = onnx.parser.parse_model(text.replace("{", "<double low = {0}, double high = {6}> {", 1))
+    subject = Subject(proto, [{"x": np.linspace(-1, 7, 5)}])
+    found = examine(subject, [PLANTED["planted-engine"]()]).failures
+    assert [f.check for f in found] == ["engine", "outputs"]
+    assert "HardSigmoid" in found[0].message
+
+
 def test_every_check_has_a_planted_fault() -> None:
     elsewhere = {"crash", "valid", "saved", "determinism"}
-    told = {"outputs", "idempotence", "metadata", "rollback", "types", "interface", "prefix"}
+    told = {"outputs", "engine", "idempotence", "metadata", "rollback", "types", "interface", "prefix"}
     assert told | elsewhere == set(CHECKS)
 
 
