@@ -42,8 +42,9 @@ class Miss:
         return self.matched / self.operators if self.operators else 1.0
 
     @property
-    def order(self) -> tuple[float, int]:
-        return self.share, self.matched
+    def order(self) -> tuple[float, bool, int]:
+        """How far it got: a pass that looks for itself has seen all that it looks for when it refuses."""
+        return self.share, not self.operators, self.matched
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Asking(Instrument):
 
     question: Question
     misses: list[Miss] = field(default_factory=list)
-    absent: dict[str, None] = field(default_factory=dict)  # of the rules asked about: operators that no node is of
+    ends: dict[str, bool] = field(default_factory=dict)  # operators with which patterns end: whether a node is of it
     _since: int = 0
 
     def before(self, p: Pass, edit: Editor) -> None:
@@ -151,8 +152,8 @@ class Asking(Instrument):
         matcher = Matcher(trace(rule.pattern), opset)
         refused = {(r.node, r.op_type): r.reason for r in refusals if r.rule == rule.name and r.near and r.reason}
         at_root = [n for n in nodes if ("" if n.domain == "ai.onnx" else n.domain, n.op_type) == matcher.root]
-        if not at_root:
-            self.absent[".".join(filter(None, matcher.root))] = None
+        end = ".".join(filter(None, matcher.root))
+        self.ends[end] = self.ends.get(end, False) or bool(at_root)
         for node in at_root:
             if self.question.node not in (node.name or ""):
                 continue
@@ -189,7 +190,7 @@ def groups(misses: Iterable[Miss]) -> list[Group]:
         alike = re.sub(r"'[^']*'", "'", miss.reason)
         found.setdefault((miss.owner, miss.rule, miss.op_type, miss.matched, miss.operators, alike), []).append(miss)
     made = [Group(held[0], tuple(dict.fromkeys(m.node for m in held))) for held in found.values()]
-    return sorted(made, key=lambda g: (-g.first.share, -g.first.matched, -len(g.nodes)))
+    return sorted(made, key=lambda g: (*g.first.order, len(g.nodes)), reverse=True)
 
 
 @dataclass(frozen=True)

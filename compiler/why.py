@@ -15,7 +15,7 @@ from optc.compiler.recipe import DEFAULT_PASSES
 
 @dataclass(frozen=True)
 class Explanation:
-    """What passes did, where they nearly did more, and operators that no node is of with which a pattern asked for ends.
+    """What passes did, where they nearly did more, and the operators with which what was asked for ends, if no node is of one.
 
     `about` is the pass that was asked about, '' for all.
     """
@@ -46,7 +46,12 @@ def explain(
     }  # without a question, what later passes solved is no news
     found = explaining.groups(m for m in asking.misses if pattern or every or m.node in left)
     near = [g for g in found if g.near or every]
-    return Explanation(fired, near or (found if pattern else []), list(asking.absent) if pattern else [], asked.owner)
+    return Explanation(
+        fired,
+        near or (found if pattern else []),
+        list(asking.ends) if pattern and not any(asking.ends.values()) else [],
+        asked.owner,
+    )
 
 
 def lineage_between(

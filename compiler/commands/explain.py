@@ -63,6 +63,8 @@ def explain(
         print(f"... and {len(found.groups) - SHOWN} more, which got less far: --all")
     if not found.groups and found.absent:
         print(f"the model has no {', no '.join(found.absent)}, with which what was asked for ends")
+    elif not found.groups and any(f.outcome.name == found.about and f.outcome.rewrites for f in found.fired):
+        print("it did all there was to do: nowhere else did it come near")
     elif not found.groups:
         print("nowhere was there more than the last operator of what was asked for" if pattern else "no rewrite nearly happened")
 

@@ -154,6 +154,8 @@ def test_one_pass_or_one_rule_is_asked_about(tmp_path: Path, capsys: pytest.Capt
         }  # fmt: skip
     there = told(capsys, "explain", str(path), "--pass", "fuse-gelu", "--passes", "canonicalize")  # it is put behind
     assert "fuse-gelu, rule gelu-erf-half-last: 5 of 5 operators matched, at" in there
+    done = told(capsys, "explain", str(zoo.fetch("efflite0")), "--pass", "canonicalize", "--node", "nothing has this name")
+    assert "it did all there was to do" in done
     assert "the model has no Mul, no Div" in told(
         capsys, "explain", str(zoo.fetch("fashion_cnn")), "--pass", "fuse-gelu", "--passes", ""
     )

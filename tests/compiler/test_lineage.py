@@ -15,7 +15,7 @@ from optc.compiler.cli import main
 from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pass, Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS
 from optc.compiler.target import Target
 from tests.passes.miscompiles import control
 from tests.passes.miscompiles.case import Case
@@ -23,7 +23,12 @@ from tests.passes.miscompiles.case import Case
 MODELS = ("fashion_cnn", "minilm_l6", "efflite0", "crepe_tiny", "g2p_decoder_step", "silero_vad")
 LONG = {"quantize-weights": "{max-error=1}", "prune-weights": "{max-error=1}", "share-weights": "{max-error=1}"}
 SINGLE = [name + LONG.get(name, "") for name in sorted(registry.names("pass"))]
-WHOLE = [DEFAULT_PASSES, f"{DEFAULT_PASSES},{Target.parse('cpu').pipeline()}", f"{DEFAULT_PASSES},inline-functions"]
+WHOLE = [
+    DEFAULT_PASSES,
+    f"{DEFAULT_PASSES},{DIALECTS['onnxruntime']}",
+    f"{DEFAULT_PASSES},{Target.parse('cpu').pipeline()}",
+    f"{DEFAULT_PASSES},inline-functions",
+]
 
 
 def traced(source: ir.Model, *passes: Pass) -> tuple[ir.Model, lineage.Lineage]:

@@ -1,7 +1,8 @@
 """What other optimizers are known to have got wrong, rebuilt from the descriptions: ours must not.
 
-Every case goes through the default pipeline and through each exact pass alone; outputs are held against onnxruntime with its
-optimizations off on the model as it was written, and the interface against its own.
+Every case goes through the default pipeline, also with those of the dialect and of the cpu target behind it, and through each
+exact pass alone; outputs are held against onnxruntime with its optimizations off on the model as it was written, and the
+interface against its own.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Array, Numerics, compare
 from optc.compiler.pipeline import Pass, Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS
 from optc.compiler.reference import Reference
+from optc.compiler.target import Target
 
 from .miscompiles import control, conversions, fusion, interface, norms, numbers, planted, views
 from .miscompiles.case import Case
@@ -39,6 +41,8 @@ CASES = (
 )
 PIPELINES = [
     DEFAULT_PASSES,
+    f"{DEFAULT_PASSES},{DIALECTS['onnxruntime']}",
+    f"{DEFAULT_PASSES},{Target.parse('cpu').pipeline()}",
     *(n for n in sorted(registry.names("pass")) if Pipeline.parse(n).passes[0].numerics is not Numerics.LOSSY),
 ]
 
