@@ -55,8 +55,9 @@ class MergeParallel(Pass):
         room = Room(self.max_growth)
         for graph in ir.all_graphs(edit.graph):
             for group in list(_groups(graph)):
-                if all(p.node.graph is graph for p in group):
-                    _Merge(edit, group, room, self.min_gain).run()
+                now = [product(p.node) for p in group if p.node.graph is graph]  # an input may be what an earlier merge made
+                if len(now) == len(group):
+                    _Merge(edit, [p for p in now if isinstance(p, Product)], room, self.min_gain).run()
 
 
 def _groups(graph: ir.Graph) -> Iterator[list[Product]]:

@@ -56,6 +56,6 @@ def test_clean_up_leaves_at_most_as_many_nodes_as_the_best_of_the_peers(name: st
     model = load.load(zoo.fetch(name))
     run(
         model,
-        f"{BEFORE},fuse-pad-conv,fuse-conv-bn,fuse-conv-add,fuse-matmul-add,merge-scalings,sink-transposes,canonicalize,eliminate-dead",
+        f"{BEFORE},fuse-pad,fuse-affine,merge-scalings,sink-transposes,canonicalize,eliminate-dead",
     )
     assert ir.count_nodes(model) <= nodes
