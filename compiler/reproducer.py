@@ -16,7 +16,7 @@ def write(parent: Path, model: ir.Model, command: str, error: Exception | None) 
     folder = parent / f"optc-reproducer-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     save.save(model, folder / "model.onnx")
-    line = command.format(model=folder / "model.onnx")
+    line = command.replace("{model}", str(folder / "model.onnx"))  # pass options have braces, too
     trace = "".join(traceback.format_exception(error)) if error is not None else ""
     (folder / "reproduce.txt").write_text(f"{trace}\n{line}\n")
     return line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from optc.compiler import ir
@@ -39,7 +40,8 @@ def number(value: float, like: ir.Value) -> Any:
 
 
 def lowest(like: ir.Value) -> Any:
-    return number(float(np.finfo(like.dtype.numpy() if like.dtype is not None else np.float32).min), like)
+    info = ml_dtypes.finfo(like.dtype.numpy() if like.dtype is not None else np.float32)  # type: ignore[no-untyped-call]
+    return number(float(info.min), like)
 
 
 def integers(*values: int) -> Any:

@@ -50,7 +50,7 @@ def attention(op: Builder, node: ir.Node) -> Any:
     width = fixed(q, -1)
     head = width // heads if flat and width is not None and heads else width
     plain = q.dtype == k.dtype == v.dtype and precision in (0, int(q.dtype or 0)) and lengths is None and not wanted(node, 3)
-    plain = plain and q.dtype != ir.DataType.FLOAT16  # where the definition rounds is seen in the result
+    plain = plain and q.dtype not in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)  # where they round is seen in the result
     plain = plain and set(node.attributes) <= _KNOWN and not _short(op, mask, k, old_k, flat)
     if not plain or not heads or not groups or not head or rank(q) not in (3, 4) or (mask is not None and rank(mask) is None):
         return None

@@ -1,4 +1,7 @@
-"""Every spelling of the logistic function becomes one, and what it gates."""
+"""Every spelling of the logistic function becomes one, also where it gates its own operand.
+
+x·Sigmoid(x) stays: Swish is in opset 24, where onnxruntime 1.32 has no kernel for it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,13 @@ from typing import Any
 
 from optc.compiler import ir
 from optc.compiler.numerics import Numerics
-from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, RewritePass, Rule
-from optc.passes.fusion.scalars import is_float, same_shape, scalar
-
-OPSET = 24
+from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
+from optc.passes.fusion.scalars import is_float, same_shape
 
 
 @dataclass(frozen=True)
 class FuseSigmoid(RewritePass):
-    """1 / (1 + exp(-x)) -> Sigmoid(x), x / (1 + exp(-x)) -> x·Sigmoid(x), and from opset 24 on x·Sigmoid(α·x) -> Swish(x).
-
-    α is a number, or missing. Where exp(-x) overflows both are 0.
-    """
+    """1 / (1 + exp(-x)) -> Sigmoid(x), and x / (1 + exp(-x)) -> x·Sigmoid(x). Where exp(-x) overflows both are 0."""
 
     name = "fuse-sigmoid"
     numerics = Numerics.REASSOCIATED
@@ -57,33 +55,8 @@ def _product(op: Builder, last: ir.Node, x: ir.Value) -> Any:
     return op.Mul(x, op.Sigmoid(x))
 
 
-def _gated(op: PatternBuilder, x: Any) -> Any:
-    return op.Mul(x, op.Sigmoid(x))
-
-
-def _swish(op: Builder, x: ir.Value) -> Any:
-    return _old(op) or op.Swish(x)
-
-
-def _gated_by_multiple(op: PatternBuilder, x: Any, alpha: Const) -> Any:
-    return op.Mul(x, op.Sigmoid(op.Mul(x, alpha)))
-
-
-def _swish_of_multiple(op: Builder, x: ir.Value, alpha: Const) -> Any:
-    factor = scalar(alpha, x)
-    if factor is None:
-        return Refuse("its factor is not one number")
-    return _old(op) or op.Swish(x, alpha=factor)
-
-
-def _old(op: Builder) -> Refuse | None:
-    return Refuse(f"Swish is in opset {OPSET}, the model has {op.opset}: put convert-opset before") if op.opset < OPSET else None
-
-
 RULES = (
     Rule("sigmoid-divided", _divided, _sigmoid),
     Rule("sigmoid-reciprocal", _reciprocal, _sigmoid),
     Rule("swish-divided", _gated_by_division, _product),
-    Rule("swish", _gated, _swish),
-    Rule("swish-scaled", _gated_by_multiple, _swish_of_multiple),
 )
