@@ -90,7 +90,7 @@ def test_what_was_in_a_branch_and_what_never_ran() -> None:
     assert holes(source, result, found) == []
     assert found.nodes["kept"] == lineage.Made("Neg", ("kept",), ("inline-if",))
     gone = {name: (g.by, g.why.split(" at ")[0]) for name, g in found.removed.items()}
-    known = "its condition is known: the branch that it takes stays"
+    known = "the branch that it takes is known, and stays"
     assert gone["first"] == gone["never"] == ("inline-if", known)
     assert gone["drop"] == ("canonicalize", "no-op-dropout")
     assert gone["dead"] == ("eliminate-dead", "nothing uses its results")

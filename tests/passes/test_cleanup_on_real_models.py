@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from benchmarks import zoo
 from optc.compiler import inputs, ir, load, verify
 from optc.compiler.check import check
 from optc.compiler.edit import Editor
+from optc.compiler.numerics import Numerics, compare
 from optc.compiler.pipeline import Pipeline
+from optc.compiler.reference import Reference
 
 BEFORE = "infer-shapes,canonicalize,fold-constants,inline-if,share-subexpressions"
 
@@ -59,3 +62,18 @@ def test_clean_up_leaves_at_most_as_many_nodes_as_the_best_of_the_peers(name: st
         f"{BEFORE},fuse-pad,fuse-affine,merge-scalings,sink-transposes,canonicalize,eliminate-dead",
     )
     assert ir.count_nodes(model) <= nodes
+
+
+def test_branches_that_no_input_makes_valid_are_dropped_when_asked() -> None:
+    before, kept, model = (load.load(zoo.fetch("silero_vad")) for _ in range(3))
+    text = f"{BEFORE},sink-into-if,inline-if%s,canonicalize,share-subexpressions,eliminate-dead"
+    run(kept, text % "")
+    run(model, text % "{drop-invalid=true}")
+    assert [len([n for g in ir.all_graphs(m.graph) for n in g if n.op_type == "If"]) for m in (kept, model)] == [5, 1]
+    assert (ir.count_nodes(kept), ir.count_nodes(model)) == (106, 56)  # onnxscript, which takes noted shapes for true: 116
+    frames = np.random.default_rng(0).uniform(-1, 1, (2, 1, 576)).astype(np.float32)
+    state = np.zeros((2, 1, 128), np.float32)
+    rates = ((frames[0], 16000), (frames[1, :, :288], 8000))
+    feeds = [{"input": x, "state": state, "sr": np.array(rate, np.int64)} for x, rate in rates]
+    expected, found = (Reference(m).run_all(feeds) for m in (before, model))
+    assert compare(expected, found).meets(Numerics.REASSOCIATED)
