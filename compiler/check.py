@@ -14,15 +14,19 @@ Feeds = Sequence[dict[str, Array]]
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome: whether the contract holds, and the worst output."""
+    """The outcome: whether the contract holds, and the worst output.
+
+    `amplified` says why a difference above the tolerance is the model's own doing (see amplification.py), '' where it is not.
+    """
 
     numerics: Numerics
     worst: Comparison
     tolerance: float = TOLERANCE
+    amplified: str = ""
 
     @property
     def holds(self) -> bool:
-        return self.worst.meets(self.numerics, self.tolerance)
+        return bool(self.amplified) or self.worst.meets(self.numerics, self.tolerance)
 
 
 def check(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from optc.compiler import ir, plain, printer, regions
 from optc.compiler.check import Check, Feeds
-from optc.compiler.numerics import Array, Numerics, compare, worst
+from optc.compiler.numerics import TOLERANCE, Array, Numerics, compare, worst
 from optc.compiler.reference import Reference
 
 BYTES = 1 << 27
@@ -30,7 +30,7 @@ class Pieces:
     def __init__(self, model: ir.Model) -> None:
         self._outputs = [v.name or "" for v in model.graph.outputs]
         layout = _Layout(model)
-        self._parts = [layout.part(*names) for names in _cut(model, layout.borders)]
+        self._parts = [layout.part(*names) for names in _cut(model, layout.borders, BYTES)]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name. Raises UserError where the feeds do not fit."""
@@ -42,11 +42,16 @@ class Pieces:
         return {name: held[name] for name in self._outputs}
 
 
-def check(before: ir.Model, after: ir.Model, numerics: Numerics, feeds: Feeds) -> Check:
-    """Compare two models on the same inputs. What is told is the worst border, or the first that breaks the contract."""
+def check(
+    before: ir.Model, after: ir.Model, numerics: Numerics, feeds: Feeds, tolerance: float = TOLERANCE, size: int | None = None
+) -> Check:
+    """Compare two models on the same inputs. What is told is the worst border, or the first that breaks the contract.
+
+    `size`: bytes of weights of a piece (BYTES by default); with 0 each piece ends at the first border.
+    """
     old, new = _Layout(before), _Layout(after)
     outputs = [v.name or "" for v in before.graph.outputs]
-    cuts = list(_cut(after, old.borders & new.borders | set(outputs)))
+    cuts = list(_cut(after, old.borders & new.borders | set(outputs), BYTES if size is None else size))
     pairs = [(old.part(*names), new.part(*names)) for names in cuts]
     last = _last_reads([part for pair in pairs for part in pair], outputs)
     held: list[dict[str, Array]] = [dict(sample) for sample in feeds]
@@ -55,13 +60,13 @@ def check(before: ir.Model, after: ir.Model, numerics: Numerics, feeds: Feeds) -
         expected = mine.run(held)
         if not mine.same(theirs):
             found.append(compare(expected, theirs.run(held)))
-            if not found[-1].meets(numerics):
+            if not found[-1].meets(numerics, tolerance):
                 break
         for sample, results in zip(held, expected, strict=True):
             sample.update(results)
             for name in (*last[2 * i], *last[2 * i + 1]):
                 sample.pop(name, None)
-    return Check(numerics, worst(found))
+    return Check(numerics, worst(found), tolerance)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def _is_typed(value: ir.Value) -> bool:
     return value.dtype is not None and value.shape is not None and not value.shape.has_unknown_dim()
 
 
-def _cut(model: ir.Model, borders: Collection[str]) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
+def _cut(model: ir.Model, borders: Collection[str], limit: int) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
     """For each piece, in order: the borders that it gives, and those that are known before it."""
     known = {v.name or "" for v in model.graph.inputs}
     inside: dict[ir.Node, None] = {}
@@ -132,7 +137,7 @@ def _cut(model: ir.Model, borders: Collection[str]) -> Iterator[tuple[tuple[str,
         weights |= new
         inside[node] = None
         left -= 1
-        if size < BYTES and left:
+        if size < limit and left:
             continue
         made = tuple(v.name or "" for n in inside for v in n.outputs if v.name in borders and _leaves(v, inside))
         if made:

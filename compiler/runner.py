@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from optc.compiler import analysis, bisect, check, collector, inputs, ir, pieces, printer, reproducer, verify
+from optc.compiler.amplification import Source
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
 from optc.compiler.edit import Editor
@@ -110,6 +111,13 @@ class _Before:
             beside = ThreadPoolExecutor(max_workers=1)
             self._made = beside.submit(Reference, executable(loadable(model)))
             beside.shutdown(wait=False)
+        self._source: Source | None = None
+
+    def source(self, feeds: Feeds) -> Source | None:
+        """What tells whether the model amplifies rounding; None without the model."""
+        if self._source is None and self.model is not None and not self.large:
+            self._source = Source(self.model, self.reference, feeds)
+        return self._source
 
     @property
     def reference(self) -> Reference:
@@ -253,6 +261,9 @@ class _Run:
                     break
             self._undo(mark, steps, refusals)
             source = self.model.clone()
+            if failed is not None and before.model is None:
+                before.model = source  # once more, with what tells whether the model amplifies rounding
+                continue
             if failed is None:
                 good, why = partial(self._fast, source), verdict.why
             else:
@@ -263,7 +274,8 @@ class _Run:
             found[guilty] = verdict.found
         last = max((i for i, o in outcomes.items() if o.rewrites), default=None)
         if last is not None:
-            outcomes[last] = replace(outcomes[last], measured=verdict.found)
+            why = self.report.checks[-1].amplified if changed else ""
+            outcomes[last] = replace(outcomes[last], measured=verdict.found, reason=why)
         for i, p in enumerate(passes):
             nodes = self._count()
             outcome = outcomes.get(i) or Outcome(
@@ -292,7 +304,10 @@ class _Run:
             self._feeds = inputs.generate(after, reference=before.runner)
         if before.large and before.model is not None:
             return pieces.check(before.model, after, numerics, self._feeds)
-        return check.against(before.reference, after, numerics, self._feeds)
+        found = check.against(before.reference, after, numerics, self._feeds)
+        if found.holds or numerics is not Numerics.REASSOCIATED or (source := before.source(self._feeds)) is None:
+            return found
+        return replace(found, amplified=str(source.explains(found.worst, after) or ""))
 
     def _lossy(self, p: Pass) -> None:
         """Run a LOSSY pass and measure it against its own bound and by the gate."""

@@ -269,7 +269,7 @@ def opt(
         emit(result.document())
         return
     _time(timer)
-    _warn(result.report.broken, ())
+    _warn(result.report.broken, (f"'{o.text}': {o.reason}" for o in result.report.outcomes if o.kept and o.reason))
     _passes(result.report)
     print(f"{output}: {_shrunk(result)}")
 
