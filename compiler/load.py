@@ -11,7 +11,7 @@ import onnx_ir.serde
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto
 
-from optc.compiler import collector, external, interface, ir, local_functions, order, sparse, upgrade, validate, verify
+from optc.compiler import collector, external, interface, ir, local_functions, mapped, order, sparse, upgrade, validate, verify
 from optc.compiler.diagnostics import UserError
 
 
@@ -27,14 +27,14 @@ def load(path: str | Path, shapes: interface.Shapes | None = None) -> ir.Model:
 
 
 def read(path: Path) -> ModelProto:
-    """The protobuf in a file, external data not read."""
+    """The protobuf in a file, external data and the large weights of a large file not read."""
     if not path.exists():
         raise UserError("no such file", place=str(path))
     if path.is_dir():
         hint = "it is a bundle: use `optc inspect`" if (path / "manifest.json").exists() else "give the .onnx file"
         raise UserError("expected an ONNX file, found a folder", place=str(path), hint=hint)
     try:
-        data = path.read_bytes()
+        data = mapped.skeleton(path) or path.read_bytes()
     except OSError as error:
         raise UserError(f"the file cannot be read: {error.strerror}", place=str(path)) from error
     if not data:

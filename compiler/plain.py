@@ -46,12 +46,14 @@ def detach(model: ir.Model, place: Callable[[str, Array], tuple[str, int]]) -> N
         )
 
 
-def inline(model: ir.Model, below: float = float("inf")) -> None:
-    """Make external data of the source part of the model: all constants, and initializers of fewer bytes than `below`."""
+def inline(model: ir.Model, below: float = float("inf"), bodies: bool = False) -> None:
+    """Make external data of the source part of the model: all constants, and initializers of fewer bytes than `below`, or
+    (`bodies`) inside a body."""
     for value in _initializers(model):
         held = value.const_value
-        if isinstance(held, onnx_ir.ExternalTensor) and held.nbytes < below:
-            value.const_value = ir.Tensor(held.numpy(), dtype=held.dtype, name=value.name)
+        inner = bodies and value.graph is not model.graph
+        if isinstance(held, onnx_ir.ExternalTensor) and (inner or held.nbytes < below):
+            value.const_value = ir.Tensor(held.numpy(), dtype=held.dtype, name=value.name, doc_string=held.doc_string)
     for graph in ir.all_graphs(model.graph):
         for node in graph:
             for attr in list(node.attributes.values()):
