@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from optc.compiler import ir, pieces
-from optc.compiler.check import Feeds
+from optc.compiler.check import Answers
 from optc.compiler.diagnostics import UserError
 from optc.compiler.executable import executable
 from optc.compiler.numerics import TOLERANCE, Comparison, Numerics, compare
@@ -56,9 +56,8 @@ class Amplified:
 class Source:
     """A model before passes, and what one rounding of its results makes of its outputs, measured when asked."""
 
-    def __init__(self, model: ir.Model, reference: Reference, feeds: Feeds) -> None:
-        self._model, self._feeds = model, feeds
-        self._expected = reference.run_all(feeds)
+    def __init__(self, model: ir.Model, answers: Answers) -> None:
+        self._model, self._feeds, self._expected = model, answers.feeds, answers.outputs
         self._data = executable(loadable(model)).data
         self._measured: list[float] = []
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from optc.compiler import analysis, bisect, check, collector, inputs, ir, pieces, printer, reproducer, verify
-from optc.compiler.amplification import Source
+from optc.compiler import analysis, bisect, check, collector, inputs, ir, printer, reproducer, verify
+from optc.compiler.before import Before
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
 from optc.compiler.edit import Editor
-from optc.compiler.executable import executable
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.numerics import Array, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pass, Pipeline
 from optc.compiler.reference import Reference
 from optc.compiler.sensitivity import Layer
-from optc.compiler.stand_in import loadable
 from optc.compiler.steps import Refusal, Removal, Step
 
 
@@ -95,40 +92,6 @@ def run(pipeline: Pipeline, model: ir.Model, options: Options | None = None) -> 
     reproducer, where a pass crashes or leaves the model invalid.
     """
     return _Run(model, options or Options()).pipeline(pipeline.passes)
-
-
-class _Before:
-    """A model as it was before a group of passes, as far as comparing needs it: `whole` as a model too.
-
-    It is made ready to run beside the passes, in a thread that hardly ever needs Python.
-    """
-
-    def __init__(self, model: ir.Model, whole: bool) -> None:
-        self.large = pieces.large(model)
-        self.model = model.clone() if whole or self.large else None
-        self._made: Future[Reference] | None = None
-        if not self.large:
-            beside = ThreadPoolExecutor(max_workers=1)
-            self._made = beside.submit(Reference, executable(loadable(model)))
-            beside.shutdown(wait=False)
-        self._source: Source | None = None
-
-    def source(self, feeds: Feeds) -> Source | None:
-        """What tells whether the model amplifies rounding; None without the model."""
-        if self._source is None and self.model is not None and not self.large:
-            self._source = Source(self.model, self.reference, feeds)
-        return self._source
-
-    @property
-    def reference(self) -> Reference:
-        """Raises UserError where no executor takes the model."""
-        if self._made is None:
-            raise ValueError("a large model is not made ready as a whole")
-        return self._made.result()
-
-    @property
-    def runner(self) -> inputs.Runner:
-        return pieces.Pieces(self.model) if self.large and self.model is not None else self.reference
 
 
 class _Run:
@@ -237,7 +200,7 @@ class _Run:
 
     def _group(self, passes: Sequence[Pass]) -> None:
         """Run passes, compare once with the model before them, and on failure drop the guilty one and run the others again."""
-        mark, before = self.edit.mark(), _Before(self.model, self.options.gate is not None)
+        mark, before = self.edit.mark(), Before(self.model, self.options.gate is not None, self._feeds)
         steps, refusals = len(self.edit.steps), len(self.edit.refusals)
         limit = None if self.edit.limit is None else self.edit.limit - steps
         dropped: dict[int, str] = {}
@@ -285,7 +248,7 @@ class _Run:
             if i in dropped:
                 self._after(p, outcome)
 
-    def _compare(self, before: _Before, numerics: Numerics) -> check.Check | None:
+    def _compare(self, before: Before, numerics: Numerics) -> check.Check | None:
         """None where the contract holds (and the check is noted), else the failed check."""
         found = self._check(before, numerics, self.model)
         if found.holds:
@@ -293,21 +256,16 @@ class _Run:
             return None
         return found
 
-    def _same(self, before: _Before, numerics: Numerics, model: ir.Model) -> bool:
+    def _same(self, before: Before, numerics: Numerics, model: ir.Model) -> bool:
         return self._check(before, numerics, model).holds
 
     def _fast(self, before: ir.Model, model: ir.Model) -> bool:
         return self.options.gate is None or not self.options.gate.weigh(before, model, lossy=False).why
 
-    def _check(self, before: _Before, numerics: Numerics, after: ir.Model) -> check.Check:
-        if self._feeds is None:
-            self._feeds = inputs.generate(after, reference=before.runner)
-        if before.large and before.model is not None:
-            return pieces.check(before.model, after, numerics, self._feeds)
-        found = check.against(before.reference, after, numerics, self._feeds)
-        if found.holds or numerics is not Numerics.REASSOCIATED or (source := before.source(self._feeds)) is None:
-            return found
-        return replace(found, amplified=str(source.explains(found.worst, after) or ""))
+    def _check(self, before: Before, numerics: Numerics, after: ir.Model) -> check.Check:
+        found = before.check(after, numerics)
+        self._feeds = before.feeds
+        return found
 
     def _lossy(self, p: Pass) -> None:
         """Run a LOSSY pass and measure it against its own bound and by the gate."""
