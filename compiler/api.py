@@ -189,7 +189,9 @@ def optimize(
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
     if lineage_file is not None:
         atomic.check_writable(Path(lineage_file))
-    text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
+    text = passes or ""
+    if passes is None or dialect != "standard":
+        text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
     with collector.paused():
         source, report, before, origins = _run(Path(model), text, shapes, data, options, lineage_file is not None)
         ops.expand(source)

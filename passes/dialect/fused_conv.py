@@ -31,9 +31,9 @@ class OrtFusedConv(RewritePass):
 
     def rules(self) -> Sequence[Rule]:
         behind = [Rule(f"fused-conv-{a.lower()}", _activation(a), _fused) for a in IN_CONV]
-        added = [Rule(f"fused-conv-{kind.lower()}", _sum(kind), _with_sum) for kind in ("Add", "Sum")]
+        added = Rule("fused-conv-add", _sum, _with_sum)
         later = [Rule(f"fused-conv-sum-{a.lower()}", _activation_of_sum(a), _activated_sum) for a in IN_CONV]
-        return (*behind, *added, *later) if self.sums else behind
+        return (*behind, added, *later) if self.sums else behind
 
 
 def _activation(op_type: str) -> Any:
@@ -43,11 +43,8 @@ def _activation(op_type: str) -> Any:
     return pattern
 
 
-def _sum(op_type: str) -> Any:
-    def pattern(op: PatternBuilder, x: Any, w: Any, b: Any | None, z: Any) -> Any:
-        return getattr(op, op_type)(op.Conv(x, w, b, name="conv"), z)
-
-    return pattern
+def _sum(op: PatternBuilder, x: Any, w: Any, b: Any | None, z: Any) -> Any:
+    return op.Add(op.Conv(x, w, b, name="conv"), z)
 
 
 def _activation_of_sum(op_type: str) -> Any:
