@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx.parser
 
-from optc.compiler import ir, load, printer
+from optc.compiler import ir, load, printer, verify
 from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pipeline
 from optc.compiler.testing.checks import Subject, examine, run
@@ -86,3 +86,21 @@ def test_a_weight_of_an_adopted_body_comes_back() -> None:
     edit.remove_initializer(body.initializers["p"])
     edit.rollback(mark)
     assert list(body.initializers) == ["p", "q"]
+
+
+def test_steps_of_a_loop_have_weights_of_their_own_inside_bodies() -> None:
+    """Copies of a step were given fresh names, but for the weights of the bodies in it."""
+    model = printer.parse(f"""{HEADER} g (float[3] x, bool c) => (float[3] y) <int64 count = {{2}}> {{
+      y = Loop (count, , x) <body = b (int64 turn, bool go, float[3] carry) => (bool on, float[3] next) {{
+        on = Identity (go)
+        next = If (c) <then_branch = t () => (float[3] a) <float[3] w = {{1, 2, 3}}> {{ a = Mul (carry, w) }},
+                       else_branch = e () => (float[3] o) {{ o = Neg (carry) }}>
+      }}>
+    }}""")
+    edit = Editor(model)
+    interface, before = verify.signature(model), printer.text(model)
+    run(edit, Pipeline.parse("unroll-loops").passes)
+    assert [n.op_type for n in model.graph] == ["If", "If"]
+    assert verify.verify(model, interface) == []
+    edit.rollback(0)
+    assert printer.text(model) == before
