@@ -1,4 +1,5 @@
-"""`make fuzz`: random graphs through the default pipeline and through random sequences of all exact passes.
+"""`make fuzz`: random graphs through the default pipeline, every second one in the dialect `onnxruntime`, and through random
+sequences of all exact passes.
 
 Each result is compared with what onnxruntime makes of the source with optimizations off. `python -m benchmarks.fuzz --graphs
 20000` prints the tally; what failed is made small and written to `fuzz/`. `fuzz/state.jsonl` knows what was tried: a run that was
@@ -12,14 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-from optc.compiler.recipe import DEFAULT_PASSES
+from optc.compiler.recipe import DEFAULT_PASSES, ONNXRUNTIME_PASSES
 from optc.compiler.testing import campaign, cli
 from optc.compiler.testing.campaign import Plan, Tally
 
-CHECKED = ("crash", "valid", "interface", "metadata", "engine", "outputs")
 PLAN = Plan(
-    (DEFAULT_PASSES,),
     checks=("crash", "valid", "interface", "metadata", "engine", "outputs"),
+    turns=(DEFAULT_PASSES, f"{DEFAULT_PASSES},{ONNXRUNTIME_PASSES}"),
     random=1,
     exact=campaign.exact_passes(),
     special=True,

@@ -124,7 +124,7 @@ class Editor:
                     value.name = self.fresh(f"{new.name}_out")
             ir.set_origin(new, origin)
         for graph in bodies:
-            for value in graph.inputs:
+            for value in (*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())):
                 value.name = self.fresh(f"{node.name}_{value.name}")
 
     def import_domain(self, domain: str, version: int = 1) -> None:

@@ -52,6 +52,7 @@ def attention(op: Builder, node: ir.Node) -> Any:
     plain = q.dtype == k.dtype == v.dtype and precision in (0, int(q.dtype or 0)) and lengths is None and not wanted(node, 3)
     plain = plain and q.dtype not in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)  # where they round is seen in the result
     plain = plain and set(node.attributes) <= _KNOWN and not _short(op, mask, k, old_k, flat)
+    plain = plain and ir.attribute(node, "scale", 1.0) >= 0  # ONNX takes its root
     if not plain or not heads or not groups or not head or rank(q) not in (3, 4) or (mask is not None and rank(mask) is None):
         return None
     queries, keys, values = (_split(op, x, n, flat) for x, n in ((q, heads), (k, groups), (v, groups)))
@@ -62,7 +63,7 @@ def attention(op: Builder, node: ir.Node) -> Any:
     if old_k is not None:
         keys, values = op.Concat(old_k, keys, axis=2), op.Concat(old_v, values, axis=2)
     turned = op.Transpose(keys, perm=[0, 1, 3, 2]) if turned is None else turned
-    scores = _scores(op, node, queries(), turned, (heads, groups, head), ir.attribute(node, "scale", 0.0) or 1 / sqrt(head))
+    scores = _scores(op, node, queries(), turned, (heads, groups, head), ir.attribute(node, "scale", 1 / sqrt(head)))
     capped = _capped(op, scores, ir.attribute(node, "softcap", 0.0))
     total = op.Gather(op.Shape(keys), integers(2), axis=0) if old_k is not None else size(op, k, 1 if flat else 2)
     masked, hidden = _masked(op, node, capped, mask, size(op, q, 1 if flat else 2), total)

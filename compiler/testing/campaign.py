@@ -24,7 +24,7 @@ from optc.compiler import registry
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass, Pipeline
-from optc.compiler.testing import graphs
+from optc.compiler.testing import graphs, traits
 from optc.compiler.testing.checks import CHECKS, Failure, Subject, examine
 from optc.compiler.validate import all_nodes
 
@@ -52,6 +52,7 @@ class Tally:
     refused: int = 0
     amplified: int = 0
     operators: Counter[str] = field(default_factory=Counter)
+    traits: Counter[str] = field(default_factory=Counter)
     rewrites: Counter[str] = field(default_factory=Counter)
     failures: list[Found] = field(default_factory=list)
 
@@ -61,6 +62,7 @@ class Tally:
         self.refused += other.refused
         self.amplified += other.amplified
         self.operators += other.operators
+        self.traits += other.traits
         self.rewrites += other.rewrites
         self.failures += other.failures
 
@@ -75,26 +77,33 @@ class Tally:
     def from_json(text: str) -> Tally:
         table = json.loads(text)
         failures = [Found(seed, Failure(*rest)) for seed, *rest in table["failures"]]
-        counts = {key: Counter(table[key]) for key in ("operators", "rewrites")}
+        counts = {key: Counter(table[key]) for key in ("operators", "traits", "rewrites")}
         return Tally(**{**table, **counts, "failures": failures})
 
     def __str__(self) -> str:
-        made = "\n".join(f"{count:10d}  {name}" for name, count in sorted(self.rewrites.items(), key=lambda e: (-e[1], e[0])))
         tried = f"{self.graphs} graphs, {self.nodes} nodes of {len(self.operators)} operators"
         apart = f"{self.refused} not run by onnxruntime, {self.amplified} results within what rounding makes of them"
-        return f"{tried}; {apart}\nrewrites:\n{made or '         0'}\n{len(self.failures)} failures"
+        had, made = _table(self.traits), _table(self.rewrites)
+        return f"{tried}; {apart}\ngraphs with:\n{had}\nrewrites:\n{made}\n{len(self.failures)} failures"
+
+
+def _table(counts: Counter[str]) -> str:
+    rows = sorted(counts.items(), key=lambda e: (-e[1], e[0]))
+    return "\n".join(f"{count:10d}  {name}" for name, count in rows) or "         0"
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is tried on each graph. `pipelines` as text; `own`: files or modules with passes that no package registers.
 
+    Of `turns`, pipelines too, each graph is put through one, by its seed.
     With `random` each graph is also put through so many random sequences of `exact`, the names of passes.
     """
 
     pipelines: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     checks: tuple[str, ...] = CHECKS
+    turns: tuple[str, ...] = ()
     random: int = 0
     exact: tuple[str, ...] = ()
     options: graphs.Options = field(default_factory=graphs.Options)
@@ -104,14 +113,15 @@ class Plan:
         return _parsed(text, self.own)
 
     def drawn(self, seed: int) -> list[Pipeline]:
-        """The pipelines that the graph of a seed is put through."""
+        """The pipelines that the graph of a seed is put through; those of `random` come last."""
         rng = np.random.default_rng([seed, 1])
         drawn = []
         for _ in range(self.random):
             count = int(rng.integers(1, 7))
             names = [self.exact[int(i)] for i in rng.integers(0, len(self.exact), count)]
             drawn.append(Pipeline(tuple(p for name in names for p in self.parse(name))))
-        return [*map(self.parse, self.pipelines), *drawn]
+        turn = [self.turns[seed % len(self.turns)]] if self.turns else []
+        return [*map(self.parse, (*self.pipelines, *turn)), *drawn]
 
 
 @cache
@@ -186,9 +196,11 @@ def trial(seed: int, plan: Plan) -> Tally:
     except UserError as error:
         tally.failures.append(Found(seed, Failure("load", "", f"{error.message} {' '.join(error.lines)[:300]}")))
         return tally
-    for i, pipeline in enumerate(plan.drawn(seed)):
+    tally.traits.update(traits.found(held.proto, held.loaded))
+    drawn = plan.drawn(seed)
+    for i, pipeline in enumerate(drawn):
         # a random order reaches no fixed point: there a second run may well do more
-        checks = [c for c in plan.checks if c != "idempotence" or i < len(plan.pipelines)]
+        checks = [c for c in plan.checks if c != "idempotence" or i < len(drawn) - plan.random]
         try:
             with _limited():
                 outcome = examine(held, pipeline.passes, checks)
@@ -225,13 +237,13 @@ def chunk(seeds: Sequence[int], plan: Plan) -> Tally:
 def run(
     seeds: range,
     plan: Plan,
-    jobs: int = 1,
+    jobs: int = 0,
     state: Path | None = None,
     tell: Callable[[Tally], None] = lambda _: None,
     enough: Callable[[], bool] | None = None,
 ) -> Tally:
-    """Try a range of seeds. Chunks that the `state` file has are not tried again. `tell` hears of every chunk; once `enough` says
-    so, no more are begun."""
+    """Try a range of seeds, in so many processes (0: in this one, which an engine that dies takes along). Chunks that the `state`
+    file has are not tried again. `tell` hears of every chunk; once `enough` says so, no more are begun."""
     plan_text = repr(plan)
     done = _read(state, plan_text) if state is not None else {}
     total = Tally()
@@ -239,7 +251,7 @@ def run(
     for known in (c for c in chunks if (c.start, c.stop) in done):
         total.add(done[known.start, known.stop])
     rest = [c for c in chunks if (c.start, c.stop) not in done]
-    together = max(1, 4 * jobs if enough is not None else len(rest))
+    together = max(1, 8 * jobs if enough is not None else len(rest))
     for group in (rest[i : i + together] for i in range(0, len(rest), together)):
         for span, tally in _tallies(group, plan, jobs):
             total.add(tally)
@@ -262,7 +274,7 @@ def _read(state: Path, plan: str) -> Mapping[tuple[int, int], Tally]:
 
 
 def _tallies(chunks: Sequence[range], plan: Plan, jobs: int) -> Iterator[tuple[range, Tally]]:
-    if jobs <= 1:
+    if jobs < 1:
         yield from ((c, chunk(c, plan)) for c in chunks)
         return
     rest = list(chunks)
@@ -295,5 +307,7 @@ def _one_by_one(seeds: range, plan: Plan) -> Tally:
                     tally.add(pool.submit(trial, rest[0], plan).result())
                     rest.pop(0)
             except BrokenProcessPool:
-                tally.failures.append(Found(rest.pop(0), Failure("crash", ",".join(plan.pipelines), "the process died")))
+                seed = rest.pop(0)
+                tried = " or ".join(map(str, plan.drawn(seed)))
+                tally.add(Tally(graphs=1, failures=[Found(seed, Failure("crash", tried, "the process died"))]))
     return tally

@@ -29,7 +29,7 @@ SIZES: tuple[Mapping[str, int], ...] = (
 STYLES = ("v{n}", "v{n}", "/model/{op}_output_{n}", "{n}", "tensor.{n}:0")
 OUTPUTS = (FLOAT, FLOAT, FLOAT, FLOAT, DOUBLE, HALF, INT64, INT32, BOOL)
 
-FRAGILE = ("Scan",)
+FRAGILE = ("Scan", "GRU")
 """Operators in which onnxruntime divides by the size of a batch."""
 
 Step = Callable[[Writer], None]
@@ -198,7 +198,7 @@ def _dead(w: Writer) -> None:
 
 
 def _outputs(w: Writer, made: list[Known], inputs: list[Known]) -> list[Known]:
-    """One to five: the last value, some in the middle, now and then one twice, an input, or a constant."""
+    """One to five: the last value, some in the middle, now and then a copy of one, an input, or a constant."""
     made = [k for k in made if k.dtype in OUTPUTS]
     if not made:
         made = [w.like("Identity", inputs[0])]
@@ -219,6 +219,8 @@ def _proto(w: Writer, inputs: list[Known], outputs: list[Known]) -> onnx.ModelPr
     if w.weights and w.chance(0.1):  # weights that are inputs, too, as IR version 3 wanted it
         given += [_weight_info(t) for t in w.weights[: w.integer(1, 4)]]
     results = [_info(k, "an output", symbols=w.chance(0.7)) for k in outputs]
+    if w.chance(0.03):
+        results.append(results[0])
     graph = helper.make_graph(w.nodes, "random", given, results, w.weights, doc_string="a random graph")
     made = helper.make_model(
         graph, opset_imports=opsets, ir_version=version, producer_name="optc.testing", doc_string="a random model"

@@ -14,6 +14,10 @@ from optc.passes.attention.heads import Flat, Heads
 from optc.passes.attention.masks import Place
 from optc.passes.attention.scores import Mask
 from optc.passes.attention.walk import operand, sizes
+from optc.passes.cleanup.operands import parted, with_axes
+
+LEAST = float(np.finfo(np.float32).tiny)
+"""What a scale is at least: a smaller one is 0 where subnormal numbers are, and 0 stands for no scale in some operators."""
 
 
 def split(op: Builder, side: Heads) -> Any:
@@ -30,7 +34,7 @@ def flat(op: Builder, side: Flat, parts: dict[Any, Any]) -> Any:
             parts[key] = (whole if side.perm is None else op.Transpose(whole, perm=list(side.perm)),)
         else:
             width = side.shape[2] if side.shape is not None else sizes(side.value)[2]
-            parts[key] = op.Split(whole, np.full(side.parts, width // side.parts), outputs=side.parts, axis=2)
+            parts[key] = parted(op, whole, [width // side.parts] * side.parts, axis=2)
     found = parts[key][side.part]
     if side.rotary is None:
         return found
@@ -61,6 +65,6 @@ def mask(op: Builder, a: Masked, known: dict[Any, ir.Value], made: dict[Any, ir.
     if key not in known:
         total: Any = masks.combined(op, a.masks, a.dtype or ir.DataType.FLOAT)
         if whole and len(own) < 4:
-            own, total = (*[1] * (4 - len(own)), *own), op.Unsqueeze(total, np.arange(4 - len(own)))
+            own, total = (*[1] * (4 - len(own)), *own), with_axes(op, "Unsqueeze", total, range(4 - len(own)))
         made[key] = masks.spread(op, total, own, a.shape, *a.places)
     return known.get(key) or made[key]

@@ -51,6 +51,13 @@ def with_axes(op: Builder, op_type: str, x: ir.Value, axes: Sequence[int], **att
     return getattr(op, op_type)(x, axes=list(axes), **attributes)
 
 
+def parted(op: Builder, x: ir.Value, sizes: Sequence[int], axis: int) -> Any:
+    """The parts of a Split, with their sizes as its opset has them, an input or an attribute."""
+    if op.opset >= 13:
+        return op.Split(x, np.array(sizes, np.int64), outputs=len(sizes), axis=axis)
+    return op.Split(x, outputs=len(sizes), axis=axis, split=list(sizes))
+
+
 def bounds_of(node: ir.Node) -> tuple[float | None, float | None] | None:
     """The constant bounds of a Clip (None: there is none); None where one of them is computed or no number."""
     found: list[float | None] = []

@@ -99,7 +99,9 @@ def _standard(node: ir.Node) -> Operands:
         raise MisfitError(f"the width of '{q.name}' is not known", 2)
     keys = sizes(k)[1] + (sizes(old[0], 4)[2] if old else 0)
     sides = [Flat(x, heads) for x in (q, k, v)]
-    scale = ir.attribute(node, "scale", 0.0) or 1 / sqrt(wide // heads)
+    scale = ir.attribute(node, "scale", 1 / sqrt(wide // heads))
+    if scale < 0:
+        raise MisfitError(f"its scale is {scale:g}: of that Attention takes the root", 2)
     held = (Mask(mask, 4),) if mask is not None else ()
     causal, shape = bool(ir.attribute(node, "is_causal", 0)), (batch, heads, queries, keys)
     outputs = [v for v in node.outputs if v.name]
@@ -113,6 +115,8 @@ def _rewrite(edit: Editor, o: Operands, known: dict[Any, ir.Value]) -> Any:
         return Refuse("it is causal over more keys than queries")
     if any(side.value.dtype != ir.DataType.FLOAT for side in o.sides):
         return Refuse(f"only float32, '{o.sides[0].value.name}' is {o.sides[0].value.dtype}")
+    if abs(o.scale) < build.LEAST:
+        return Refuse(f"its scale is {o.scale:g}, which onnxruntime takes for one that is left out")
     made: dict[Any, ir.Value] = {}
     whole, parts = None if o.old else packed(o.sides, o.nodes), [projected(side, o.nodes) for side in o.sides]
     sources = (*o.nodes, *(n for p in (whole, *parts) if p is not None for n in p.nodes))

@@ -41,11 +41,14 @@ def _own(op_type: str) -> Any:
     return pattern
 
 
-def _becomes(op_type: str) -> Any:
-    def rewrite(op: Builder, x: ir.Value) -> Any:
-        return _only_floats(x) or getattr(op.domain(DOMAIN), op_type)(x)
+def _erf(op: Builder, x: ir.Value) -> Any:
+    return _only_floats(x) or op.domain(DOMAIN).Gelu(x)
 
-    return rewrite
+
+def _fast(op: Builder, x: ir.Value) -> Any:
+    if not dims(x):
+        return Refuse(f"'{x.name}' may be a scalar, which onnxruntime's FastGelu refuses")
+    return _only_floats(x) or op.domain(DOMAIN).FastGelu(x)
 
 
 def _biased(op_type: str) -> Any:
@@ -96,10 +99,10 @@ def _only_floats(x: ir.Value) -> Refuse | None:
 
 
 RULES = (
-    Rule("gelu", _standard("none"), _becomes("Gelu")),
-    Rule("gelu-tanh", _standard("tanh"), _becomes("FastGelu")),
-    Rule("own-gelu", _own("Gelu"), _becomes("Gelu")),
-    Rule("own-gelu-tanh", _own("GeluTanh"), _becomes("FastGelu")),
+    Rule("gelu", _standard("none"), _erf),
+    Rule("gelu-tanh", _standard("tanh"), _fast),
+    Rule("own-gelu", _own("Gelu"), _erf),
+    Rule("own-gelu-tanh", _own("GeluTanh"), _fast),
     Rule("bias-gelu", _biased("Gelu"), _with_bias("BiasGelu")),
     Rule("bias-gelu-tanh", _biased("FastGelu"), _with_bias("FastGelu")),
     Rule("quick-gelu", _sigmoid, _quick),

@@ -47,8 +47,8 @@ class FuseAttention(Pass):
 def _fuse(edit: Editor, a: Attention, spread: dict[Any, ir.Value]) -> Any:
     if edit.opset() < OPSET:
         return Refuse(f"Attention is in opset {OPSET}, the model has {edit.opset()}: put convert-opset before")
-    if not a.scale_of(a.flats) > 0:
-        return Refuse(f"its scale is {a.scale_of(a.flats):g}, Attention takes positive ones")
+    if not a.scale_of(a.flats) >= build.LEAST:
+        return Refuse(f"its scale is {a.scale_of(a.flats):g}, Attention takes none below {build.LEAST:g}")
     made: dict[Any, ir.Value] = {}
     result = replace_values(edit, a.outputs, a.nodes, lambda op: _attention(op, a, spread, made))
     if not isinstance(result, Refuse):

@@ -368,7 +368,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "another axis": (lambda w, s: w.Transpose(w.Softmax(s, axis=1), perm=[0, 1, 2, 3]), "over axis 1"),
     "a scale behind the mask": (lambda w, s: w.Mul(w.Add(s, w.fed("mask", [1, 1, "S", "S"])), np.float32(3)), "behind the mask"),
     "a scale for each head": (lambda w, s: w.Mul(s, w.weight(N, 1, 1)), "constant number"),
-    "a negative scale": (lambda w, s: w.Mul(s, np.float32(-1)), "takes positive ones"),
+    "a negative scale": (lambda w, s: w.Mul(s, np.float32(-1)), "takes none below"),
     "a fill that is no mask": (
         lambda w, s: w.Where(w.fed("m", [1, 1, "S", "S"], np.bool_), s, np.float32(-1)),
         "that is no mask",

@@ -109,3 +109,28 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert whole.graphs == 60 and whole.rewrites["canonicalize"] > 20
     assert told == [70]  # the first fifty were read; the chunk that is another now, and what follows, were tried
     assert again.graphs == 70
+
+
+def test_each_graph_takes_one_of_the_turns_and_its_traits_are_counted() -> None:
+    plan = Plan(("infer-shapes",), checks=("crash",), turns=("canonicalize", "eliminate-dead"))
+    assert [[p.name for p in line] for seed in (4, 5) for line in plan.drawn(seed)] == [
+        ["infer-shapes"],
+        ["canonicalize"],
+        ["infer-shapes"],
+        ["eliminate-dead"],
+    ]
+    tally = campaign.run(range(170, 240), plan)
+    assert tally.rewrites["canonicalize"] and tally.rewrites["eliminate-dead"]
+    assert {
+        "broadcasting",
+        "dynamic dimensions",
+        "If with a body",
+        "Loop with a body",
+        "bodies in bodies",
+        "an optional input left out before one that is given",
+        "an output listed twice",
+        "a result with several uses",
+        "a weight that is an input, too",
+    } <= tally.traits.keys()
+    assert "an output listed twice" in str(tally)
+    assert campaign.Tally.from_json(tally.to_json()) == tally

@@ -51,6 +51,7 @@ def test_there_are_more_than_eighty_operators_and_everything_that_is_promised() 
     assert any(listed)  # weights as inputs
     inputs_as_outputs = [{v.name for v in p.graph.input} & {v.name for v in p.graph.output} for p in MODELS]
     assert any(inputs_as_outputs)
+    assert any(len({v.name for v in p.graph.output}) < len(p.graph.output) for p in MODELS)  # an output listed twice
     elements = {v.type.tensor_type.elem_type for proto in MODELS for v in proto.graph.output}
     assert elements >= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.DOUBLE}
 
