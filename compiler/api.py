@@ -38,7 +38,7 @@ from optc.compiler.measure.gate import streams
 from optc.compiler.measure.limits import Limits
 from optc.compiler.numerics import TOLERANCE, Array, Comparison, Numerics, compare
 from optc.compiler.pipeline import Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS, Recipe, parse_shapes, parse_specialize
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS, OPT_PASSES, Recipe, parse_shapes, parse_specialize
 from optc.compiler.reference import Reference
 from optc.compiler.target import Target
 from optc.compiler.values import Report
@@ -189,7 +189,7 @@ def optimize(
         raise UserError("the output is the source, which is never modified", place=str(output), hint="name another file")
     if lineage_file is not None:
         atomic.check_writable(Path(lineage_file))
-    text = ",".join(filter(None, (DEFAULT_PASSES if passes is None else passes, DIALECTS[dialect])))
+    text = ",".join(filter(None, (OPT_PASSES if passes is None else passes, DIALECTS[dialect])))
     with collector.paused():
         source, report, before, origins = _run(Path(model), text, shapes, data, options, lineage_file is not None)
         ops.expand(source)
