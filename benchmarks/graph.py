@@ -2,7 +2,7 @@
 
     python -m benchmarks.graph                          every model of the zoo that is here
     python -m benchmarks.graph minilm_l6 my.onnx
-    python -m benchmarks.graph --llm                    a large language model's graph of 30 layers
+    python -m benchmarks.graph --llm                    a language model of 30 layers and 170 million weights
     python -m benchmarks.graph --scale                  optc's seconds for 1,000 to 100,000 nodes, and docs/scale.svg
     python -m benchmarks.graph --external               optc's peak memory on 4 GB of external weights
 
@@ -29,6 +29,8 @@ from benchmarks.recipes import RECIPES
 from optc.compiler.diagnostics import UserError
 
 WIDTH = 170
+HIDDEN, VOCABULARY = 576, 49152
+"""Of a small language model that people use."""
 
 
 def rows(
@@ -101,8 +103,8 @@ def main(
     timeout: Annotated[float, typer.Option(help="Seconds that an engine may take on a model.")] = 300,
     llm: Annotated[bool, typer.Option("--llm", help="A large language model's graph instead.")] = False,
     layers: Annotated[int, typer.Option(help="Layers of that graph.")] = llm_graph.Size.layers,
-    hidden: Annotated[int, typer.Option(help="Width of that model.")] = llm_graph.Size.hidden,
-    vocabulary: Annotated[int, typer.Option(help="Rows of its embedding.")] = llm_graph.Size.vocabulary,
+    hidden: Annotated[int, typer.Option(help="Width of that model.")] = HIDDEN,
+    vocabulary: Annotated[int, typer.Option(help="Rows of its embedding.")] = VOCABULARY,
     scale: Annotated[bool, typer.Option("--scale", help="optc's seconds for 1,000 to 100,000 nodes.")] = False,
     largest: Annotated[int, typer.Option(help="The largest number of nodes of --scale.")] = graph_scale.SIZES[-1],
     plot: Annotated[Path, typer.Option(help="Where --scale draws: .svg or .png.")] = graph_scale.PLOT,

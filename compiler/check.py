@@ -29,11 +29,23 @@ def check(
     before: ir.Model, after: ir.Model, numerics: Numerics, feeds: Feeds | None = None, tolerance: float = TOLERANCE
 ) -> Check:
     """Run both on `feeds` (generated where there are none) and compare."""
-    reference = Reference(before)
-    feeds = feeds if feeds is not None else inputs.generate(before, reference=reference)
-    return against(reference, after, numerics, feeds, tolerance)
+    return answers(Reference(before), inputs.Sampler.of(before.graph), feeds).check(after, numerics, tolerance)
 
 
-def against(reference: Reference, after: ir.Model, numerics: Numerics, feeds: Feeds, tolerance: float = TOLERANCE) -> Check:
-    """Compare a model with another that is ready to run."""
-    return Check(numerics, compare(reference.run_all(feeds), Reference(after).run_all(feeds)), tolerance)
+@dataclass(frozen=True)
+class Answers:
+    """What a model gives for some feeds."""
+
+    feeds: Feeds
+    outputs: Feeds
+
+    def check(self, after: ir.Model, numerics: Numerics, tolerance: float = TOLERANCE) -> Check:
+        """Compare with another model."""
+        return Check(numerics, compare(self.outputs, Reference(after).run_all(self.feeds)), tolerance)
+
+
+def answers(reference: Reference, sampler: inputs.Sampler, feeds: Feeds | None) -> Answers:
+    """Run a model on feeds, generated where there are none."""
+    if feeds is None:
+        return Answers(*sampler.answered(reference))
+    return Answers(feeds, reference.run_all(feeds))

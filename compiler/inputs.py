@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Protocol
 
@@ -39,17 +39,96 @@ def generate(
 
     Free leading dimensions (batches) alternate between BATCH and 1, so that what was made for one size is seen failing.
     """
-    given = dict(sizes or {})
-    free = [d for d in _free(model.graph) if d not in given]
-    search = partial(_search, reference or Reference(model), model.graph) if free else None
-    bindings = [{**given, **found} for found in search(free, given, seed)] if search else [given]
-    rng = np.random.default_rng(seed)
-    return [feeds(model.graph, bindings[i % len(bindings)], rng) for i in range(samples)]
+    sampler = Sampler.of(model.graph)
+    if sampler.free.keys() <= (sizes or {}).keys():
+        rng = np.random.default_rng(seed)
+        return [sampler.draw(sizes or {}, rng) for _ in range(samples)]
+    return sampler.answered(reference or Reference(model), samples, seed, sizes)[0]
 
 
-def feeds(graph: ir.Graph, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
-    """One random feed for each graph input, with every symbolic dimension bound."""
-    return {v.name or "": np.asarray(_random(v, [_size(d, sizes) for d in v.shape or ()], rng)) for v in graph.inputs}
+@dataclass(frozen=True)
+class _Input:
+    """A graph input: its name, dtype, dimensions (numbers or names), and what is known of its integers: one more than the
+    largest, and the number that it must be."""
+
+    name: str
+    dtype: ir.DataType | None
+    dims: tuple[int | str, ...]
+    bound: int
+    switch: int | None
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What is to be known of a model's inputs to make feeds for it. `free` are their symbolic dimensions, in order, and whether
+    each leads a shape (a batch, most likely)."""
+
+    inputs: tuple[_Input, ...]
+    free: Mapping[str, bool]
+
+    @staticmethod
+    def of(graph: ir.Graph) -> Sampler:
+        made = []
+        for value in graph.inputs:
+            shape = tuple(d if isinstance(d, int) else str(d.value) for d in value.shape or ())
+            index = value.dtype is not None and value.dtype.is_integer()
+            made.append(
+                _Input(
+                    value.name or "",
+                    value.dtype,
+                    shape,
+                    _index_bound(value) if index else 0,
+                    _switch(value) if index else None,
+                )
+            )
+        return Sampler(tuple(made), _free(graph))
+
+    def draw(self, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
+        """One random feed for each input, with every symbolic dimension bound."""
+        return {i.name: np.asarray(_random(i, [d if isinstance(d, int) else sizes[d] for d in i.dims], rng)) for i in self.inputs}
+
+    def answered(
+        self, reference: Runner, samples: int = 2, seed: int = 0, sizes: Mapping[str, int] | None = None
+    ) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
+        """Feeds (see `generate`), and what a model that runs with them gives."""
+        bound = dict(sizes or {})
+        found, rng, feeds, outputs = self._first(reference, seed, bound)
+        bindings = [found]
+        single = _computed({d: 1 if self.free[d] else size for d, size in found.items()})
+        if samples > 1 and single != found:
+            alone = self.draw({**bound, **single}, rng)
+            try:
+                outputs.append(reference.run(alone))
+            except UserError:  # the model needs more than one: all samples have a batch
+                found, rng, feeds, outputs = self._first(reference, seed, bound)
+            else:
+                feeds.append(alone)
+                bindings.append(single)
+        for i in range(len(feeds), samples):
+            feeds.append(self.draw({**bound, **bindings[i % len(bindings)]}, rng))
+            outputs.append(reference.run(feeds[i]))
+        return feeds, outputs
+
+    def _first(
+        self, reference: Runner, seed: int, bound: Mapping[str, int]
+    ) -> tuple[dict[str, int], np.random.Generator, list[dict[str, Array]], list[dict[str, Array]]]:
+        """Sizes for the free dimensions with which the model runs, what draws the next feeds, the first and what they give."""
+        free = [d for d in self.free if d not in bound]
+        refused: UserError | None = None
+        for candidate in _candidates(free, self.free) if free else iter([dict[str, int]()]):
+            rng = np.random.default_rng(seed)
+            feeds = self.draw({**bound, **candidate}, rng)
+            try:
+                return candidate, rng, [feeds], [reference.run(feeds)]
+            except UserError as error:
+                refused = error
+        if refused is not None and not free:
+            raise refused
+        raise UserError(
+            f"found no sizes for the dimensions {', '.join(free)} with which the model runs",
+            lines=refused.lines if refused else (),
+            hint="fix them with --shape NAME=1x3x224x224",
+        )
 
 
 def batch_of_one(model: ir.Model) -> dict[str, int]:
@@ -65,35 +144,6 @@ def _free(graph: ir.Graph) -> dict[str, bool]:
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
                 found.setdefault(dim.value, axis == 0)
     return found
-
-
-def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int:
-    return dim if isinstance(dim, int) else sizes[str(dim.value)]
-
-
-def _search(reference: Runner, graph: ir.Graph, free: Sequence[str], bound: Mapping[str, int], seed: int) -> list[dict[str, int]]:
-    """Sizes for the free dimensions with which the model runs; where it does, also those with a batch of one."""
-    leading = _free(graph)
-    refused: UserError | None = None
-
-    def runs(candidate: Mapping[str, int]) -> bool:
-        nonlocal refused
-        try:
-            reference.run(feeds(graph, {**bound, **candidate}, np.random.default_rng(seed)))
-        except UserError as error:
-            refused = error
-            return False
-        return True
-
-    for candidate in _candidates(free, leading):
-        if runs(candidate):
-            single = _computed({d: 1 if leading[d] else size for d, size in candidate.items()})
-            return [candidate, single] if single != candidate and runs(single) else [candidate]
-    raise UserError(
-        f"found no sizes for the dimensions {', '.join(free)} with which the model runs",
-        lines=refused.lines if refused else (),
-        hint="fix them with --shape NAME=1x3x224x224",
-    )
 
 
 def _candidates(free: Sequence[str], leading: Mapping[str, bool]) -> Iterator[dict[str, int]]:
@@ -131,7 +181,7 @@ def _computed(sizes: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
-def _random(value: ir.Value, shape: list[int], rng: np.random.Generator) -> Array:
+def _random(value: _Input, shape: list[int], rng: np.random.Generator) -> Array:
     if value.dtype is None or value.dtype == ir.DataType.STRING:
         return np.full(shape, "a", dtype=object)
     dtype = value.dtype.numpy()
@@ -140,10 +190,9 @@ def _random(value: ir.Value, shape: list[int], rng: np.random.Generator) -> Arra
     if value.dtype.is_integer():
         if value.dtype.bitwidth == 8:  # quantized data
             return rng.integers(-128 if value.dtype.is_signed() else 0, 128, shape).astype(dtype)
-        switch = _switch(value)
-        if switch is not None:
-            return np.full(shape, switch, dtype)
-        return rng.integers(0, _index_bound(value), shape).astype(dtype)
+        if value.switch is not None:
+            return np.full(shape, value.switch, dtype)
+        return rng.integers(0, value.bound, shape).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
 
 

@@ -11,7 +11,7 @@ import onnx_ir.serde
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto
 
-from optc.compiler import collector, external, interface, ir, local_functions, order, sparse, upgrade, validate, verify
+from optc.compiler import collector, external, interface, ir, local_functions, mapped, order, sparse, upgrade, validate, verify
 from optc.compiler.diagnostics import UserError
 
 
@@ -27,14 +27,14 @@ def load(path: str | Path, shapes: interface.Shapes | None = None) -> ir.Model:
 
 
 def read(path: Path) -> ModelProto:
-    """The protobuf in a file, external data not read."""
+    """The protobuf in a file, external data and the large weights of a large file not read."""
     if not path.exists():
         raise UserError("no such file", place=str(path))
     if path.is_dir():
         hint = "it is a bundle: use `optc inspect`" if (path / "manifest.json").exists() else "give the .onnx file"
         raise UserError("expected an ONNX file, found a folder", place=str(path), hint=hint)
     try:
-        data = path.read_bytes()
+        data = mapped.skeleton(path) or path.read_bytes()
     except OSError as error:
         raise UserError(f"the file cannot be read: {error.strerror}", place=str(path)) from error
     if not data:
@@ -77,7 +77,7 @@ def from_proto(proto: ModelProto, place: str, *, base: Path | None = None, shape
         raise UserError("not a valid ONNX model", place=place, lines=_causes(error)) from error
     if base is not None:
         onnx_ir.external_data.set_base_dir(model.graph, base)
-    _drop_weights_from_inputs(model.graph)
+    _drop_weights_from_inputs(model)
     _name_values(model.graph)
     problems = verify.verify(model)
     if problems:
@@ -117,11 +117,14 @@ def _causes(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__
 
 
-def _drop_weights_from_inputs(graph: ir.Graph) -> None:
-    """An initializer that is also listed as an input is a weight: IR versions before 4 had to list them."""
-    kept = [v for v in graph.inputs if v.name not in graph.initializers]
-    if len(kept) < len(graph.inputs):
-        graph.inputs[:] = kept
+def _drop_weights_from_inputs(model: ir.Model) -> None:
+    """An initializer that is also listed as an input is a weight. IR versions before 4 had to list them: it is 4 at least."""
+    inputs, weights = model.graph.inputs, model.graph.initializers
+    kept = [v for v in inputs if v.name not in weights]
+    if len(kept) < len(inputs):
+        inputs[:] = kept
+    if weights:
+        model.ir_version = max(model.ir_version or 0, 4)
 
 
 def _name_values(graph: ir.Graph) -> None:

@@ -110,15 +110,17 @@ class Difference:
         x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
         if a.dtype.kind in "iu" and not np.array_equal(a, b):
             self.difference = max(self.difference, 1.0)  # float64 does not tell integers above 2^53 apart
-        if not np.array_equal(np.isnan(x), np.isnan(y)):
-            return "has NaN in other places"
-        infinite = np.isinf(x) | np.isinf(y)
-        if not np.array_equal(x[infinite], y[infinite]):
-            return "has infinities in other places or of another sign"
-        fine = np.isfinite(x)
-        x, y = x[fine], y[fine]
-        if x.size:
+        with np.errstate(invalid="ignore"):  # infinity less infinity
             off = x - y
+        if not np.isfinite(off).all():
+            if not np.array_equal(np.isnan(x), np.isnan(y)):
+                return "has NaN in other places"
+            infinite = np.isinf(x) | np.isinf(y)
+            if not np.array_equal(x[infinite], y[infinite]):
+                return "has infinities in other places or of another sign"
+            fine = np.isfinite(x)
+            x, off = x[fine], off[fine]
+        if x.size:
             self.scale = max(self.scale, float(np.abs(x).max()))
             self.difference = max(self.difference, float(np.abs(off).max()))
             self.square, self.square_difference = self.square + float(x @ x), self.square_difference + float(off @ off)

@@ -15,13 +15,15 @@ from optc.compiler.check import Check, Feeds
 from optc.compiler.numerics import Array, Numerics, compare, worst
 from optc.compiler.reference import Reference
 
+LARGE = 1 << 30
+"""Bytes of weights; models with fewer are run whole."""
 BYTES = 1 << 27
-"""Weights of a piece, where there are borders to cut at; models with fewer are run whole."""
+"""Weights of a piece, where there are borders to cut at."""
 
 
 def large(model: ir.Model) -> bool:
     """Whether a model is run in pieces."""
-    return plain.weight_bytes(model) > BYTES and all(v.producer() is not None for v in model.graph.outputs)
+    return plain.weight_bytes(model) > LARGE and all(v.producer() is not None for v in model.graph.outputs)
 
 
 class Pieces:

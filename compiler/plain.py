@@ -24,7 +24,8 @@ def detached(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, Array]]:
     ops.expand(copy)
     weights: dict[str, Array] = {}
 
-    def place(name: str, array: Array) -> tuple[str, int]:
+    def place(name: str, held: onnx_ir.TensorProtocol) -> tuple[str, int]:
+        array = held.numpy() if held.dtype.bitwidth >= 8 else np.frombuffer(held.tobytes(), np.uint8)
         weights[name] = array
         return bundle.weight_file(array), 0
 
@@ -32,26 +33,27 @@ def detached(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, Array]]:
     return ir.to_proto(copy), weights
 
 
-def detach(model: ir.Model, place: Callable[[str, Array], tuple[str, int]]) -> None:
-    """Let the larger initializers refer to (file, offset) as `place(name, bytes as an array)` says; all else becomes inline."""
+def detach(model: ir.Model, place: Callable[[str, onnx_ir.TensorProtocol], tuple[str, int]]) -> None:
+    """Let the larger initializers refer to (file, offset) as `place(name, tensor)` says; all else becomes inline."""
     inline(model, below=INLINE)
     for value in _initializers(model):
         held = value.const_value
         if held is None or value.name is None or held.nbytes < INLINE or held.dtype == ir.DataType.STRING:
             continue
-        array = held.numpy() if held.dtype.bitwidth >= 8 else np.frombuffer(held.tobytes(), np.uint8)
-        file, offset = place(value.name, array)
+        file, offset = place(value.name, held)
         value.const_value = onnx_ir.ExternalTensor(
-            file, offset, array.nbytes, held.dtype, shape=ir.Shape(held.shape.numpy()), name=value.name
+            file, offset, held.nbytes, held.dtype, shape=ir.Shape(held.shape.numpy()), name=value.name
         )
 
 
-def inline(model: ir.Model, below: float = float("inf")) -> None:
-    """Make external data of the source part of the model: all constants, and initializers of fewer bytes than `below`."""
+def inline(model: ir.Model, below: float = float("inf"), bodies: bool = False) -> None:
+    """Make external data of the source part of the model: all constants, and initializers of fewer bytes than `below`, or
+    (`bodies`) inside a body."""
     for value in _initializers(model):
         held = value.const_value
-        if isinstance(held, onnx_ir.ExternalTensor) and held.nbytes < below:
-            value.const_value = ir.Tensor(held.numpy(), dtype=held.dtype, name=value.name)
+        inner = bodies and value.graph is not model.graph
+        if isinstance(held, onnx_ir.ExternalTensor) and (inner or held.nbytes < below):
+            value.const_value = ir.Tensor(held.numpy(), dtype=held.dtype, name=value.name, doc_string=held.doc_string)
     for graph in ir.all_graphs(model.graph):
         for node in graph:
             for attr in list(node.attributes.values()):

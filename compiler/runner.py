@@ -15,7 +15,7 @@ from optc.compiler import analysis, bisect, check, collector, inputs, ir, pieces
 from optc.compiler.check import Feeds
 from optc.compiler.diagnostics import InternalError, OptcError
 from optc.compiler.edit import Editor
-from optc.compiler.executable import executable
+from optc.compiler.executable import Executable, executable
 from optc.compiler.instrument import Instrument, Outcome
 from optc.compiler.numerics import Array, Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pass, Pipeline
@@ -99,28 +99,39 @@ def run(pipeline: Pipeline, model: ir.Model, options: Options | None = None) -> 
 class _Before:
     """A model as it was before a group of passes, as far as comparing needs it: `whole` as a model too.
 
-    It is made ready to run beside the passes, in a thread that hardly ever needs Python.
+    It is run beside the passes, in a thread that hardly ever needs Python.
     """
 
-    def __init__(self, model: ir.Model, whole: bool) -> None:
+    def __init__(self, model: ir.Model, whole: bool, feeds: Feeds | None) -> None:
         self.large = pieces.large(model)
         self.model = model.clone() if whole or self.large else None
-        self._made: Future[Reference] | None = None
+        self._feeds = feeds
+        self._answers: Future[check.Answers] | None = None
         if not self.large:
             beside = ThreadPoolExecutor(max_workers=1)
-            self._made = beside.submit(Reference, executable(loadable(model)))
+            self._answers = beside.submit(_answers, executable(loadable(model)), inputs.Sampler.of(model.graph), feeds)
             beside.shutdown(wait=False)
 
     @property
-    def reference(self) -> Reference:
-        """Raises UserError where no executor takes the model."""
-        if self._made is None:
-            raise ValueError("a large model is not made ready as a whole")
-        return self._made.result()
+    def feeds(self) -> Feeds:
+        """Raises UserError where there are none with which the model runs."""
+        if self._answers is not None:
+            return self._answers.result().feeds
+        if self._feeds is None and self.model is not None:
+            self._feeds = inputs.generate(self.model, reference=pieces.Pieces(self.model))
+        return self._feeds or []
 
-    @property
-    def runner(self) -> inputs.Runner:
-        return pieces.Pieces(self.model) if self.large and self.model is not None else self.reference
+    def check(self, after: ir.Model, numerics: Numerics) -> check.Check:
+        """Compare with the model after the passes. Raises UserError where no executor takes one of them."""
+        if self._answers is not None:
+            return self._answers.result().check(after, numerics)
+        if self.model is None:
+            raise ValueError("a large model is kept as a whole")
+        return pieces.check(self.model, after, numerics, self.feeds)
+
+
+def _answers(model: Executable, sampler: inputs.Sampler, feeds: Feeds | None) -> check.Answers:
+    return check.answers(Reference(model), sampler, feeds)
 
 
 class _Run:
@@ -229,7 +240,7 @@ class _Run:
 
     def _group(self, passes: Sequence[Pass]) -> None:
         """Run passes, compare once with the model before them, and on failure drop the guilty one and run the others again."""
-        mark, before = self.edit.mark(), _Before(self.model, self.options.gate is not None)
+        mark, before = self.edit.mark(), _Before(self.model, self.options.gate is not None, self._feeds)
         steps, refusals = len(self.edit.steps), len(self.edit.refusals)
         limit = None if self.edit.limit is None else self.edit.limit - steps
         dropped: dict[int, str] = {}
@@ -288,11 +299,9 @@ class _Run:
         return self.options.gate is None or not self.options.gate.weigh(before, model, lossy=False).why
 
     def _check(self, before: _Before, numerics: Numerics, after: ir.Model) -> check.Check:
-        if self._feeds is None:
-            self._feeds = inputs.generate(after, reference=before.runner)
-        if before.large and before.model is not None:
-            return pieces.check(before.model, after, numerics, self._feeds)
-        return check.against(before.reference, after, numerics, self._feeds)
+        found = before.check(after, numerics)
+        self._feeds = before.feeds
+        return found
 
     def _lossy(self, p: Pass) -> None:
         """Run a LOSSY pass and measure it against its own bound and by the gate."""

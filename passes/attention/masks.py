@@ -57,10 +57,14 @@ def _constants(value: ir.Value) -> list[ir.Array]:
         if held is not None:
             found += [held.numpy()] if held.dtype.is_floating_point() else []
             continue
-        inputs = [v for v in node.inputs if v is not None and v not in seen] if node is not None else []
+        inputs = [v for v in node.inputs if v is not None and v not in seen and _real(v)] if node is not None else []
         seen.update(inputs)
         work += inputs
     return found
+
+
+def _real(value: ir.Value) -> bool:
+    return value.dtype is None or value.dtype.is_floating_point()
 
 
 def combined(op: Builder, masks: Sequence[Mask], dtype: ir.DataType) -> ir.Value | None:

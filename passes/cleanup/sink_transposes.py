@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,15 +48,17 @@ class SinkTransposes(RewritePass):
     def run(self, edit: Editor) -> None:
         for graph in list(ir.all_graphs(edit.graph)):
             seen: set[tuple[ir.Value, Perm]] = set()
+            large: dict[Perm, set[ir.Value]] = {}
             order = {node: i for i, node in enumerate(graph)}
             for node in list(graph):
                 perm = perm_of(node)
                 if perm is None or node.graph is not graph or (node.outputs[0], perm) in seen:
                     continue
                 region = Region(graph, perm, edit.opset())
-                region.grow(node.outputs[0], self.max_region)
+                whole = region.grow(node.outputs[0], self.max_region, large.setdefault(perm, set()))
                 seen.update((v, perm) for v in region.values)
-                if len(region.nodes) > self.max_region:
+                if not whole:
+                    large[perm].update(region.values)
                     edit.refuse(node, self.name, f"more than {self.max_region} operators are between it and others")
                 elif region.nodes and region.saves() and edit.step(node):
                     region.rewrite(edit, order)
@@ -87,11 +89,14 @@ class Region:
     def inverse(self) -> Perm:
         return tuple(int(i) for i in np.argsort(self.perm))
 
-    def grow(self, start: ir.Value, limit: int) -> None:
-        """Gather the nodes that are connected with a value through nodes that carry the permutation."""
+    def grow(self, start: ir.Value, limit: int, large: Collection[ir.Value]) -> bool:
+        """Gather the nodes that are connected with a value through nodes that carry the permutation. False where there are more
+        than `limit`; `large` are values of which that is known."""
         work = [start]
-        while work and len(self.nodes) <= limit:
+        while work:
             value = work.pop()
+            if value in large or len(self.nodes) > limit:
+                return False
             if value in self.values:
                 continue
             self.values[value] = None
@@ -101,6 +106,7 @@ class Region:
                     continue
                 self.nodes[node] = None
                 work += [*node.outputs, *self._read(node)]
+        return True
 
     def _read(self, node: ir.Node) -> list[ir.Value]:
         """The computed inputs of a node that have the axes of its result."""

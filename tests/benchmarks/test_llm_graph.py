@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import graph_engines, llm_graph
 from benchmarks.peers import onnxruntime_runner
-from optc.compiler.inputs import feeds
+from optc.compiler.inputs import Sampler
 from optc.compiler.load import load
 
 SMALL = llm_graph.Size(layers=2)
@@ -37,7 +37,7 @@ def test_keys_and_values_go_in_and_come_out_longer(model: Path, batch: int, sequ
         llm_graph.PAST: past,
         llm_graph.TOTAL: past + sequence,
     }
-    given = feeds(load(model).graph, sizes, np.random.default_rng(0))
+    given = Sampler.of(load(model).graph).draw(sizes, np.random.default_rng(0))
     given["attention_mask"][:] = 1
     given["position_ids"][:] = np.arange(past, past + sequence)
     made = onnxruntime_runner(model, threads=1, optimize=False)(given)
@@ -48,7 +48,7 @@ def test_keys_and_values_go_in_and_come_out_longer(model: Path, batch: int, sequ
 
 def test_a_token_does_not_see_those_after_it(model: Path) -> None:
     sizes = {llm_graph.BATCH: 1, llm_graph.SEQUENCE: 4, llm_graph.PAST: 2, llm_graph.TOTAL: 6}
-    given = feeds(load(model).graph, sizes, np.random.default_rng(0))
+    given = Sampler.of(load(model).graph).draw(sizes, np.random.default_rng(0))
     given["attention_mask"][:], given["position_ids"][:] = 1, np.arange(2, 6)
     run = onnxruntime_runner(model, threads=1, optimize=False)
     before = run(given)["logits"]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
+from optc.compiler import save
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 from optc.compiler.reference import Reference
@@ -125,6 +128,18 @@ def test_weights_that_are_listed_as_inputs_are_weights(ir: int) -> None:
     proto = model([add], [value("x"), value("c", (4,))], opset=7, ir=ir, weights=[c])
     assert interface(loaded(proto)) == "x float[N,4], y float[N,4]"
     assert np.array_equal(run(proto), X + np.float32([1, 2, 3, 4]))
+
+
+def test_what_is_written_of_an_old_model_with_weights_that_nothing_uses_is_loaded_by_onnxruntime(tmp_path: Path) -> None:
+    proto = model(
+        [helper.make_node("Neg", ["x"], ["y"])],
+        [value("x"), value("c", (4,))],
+        opset=7,
+        ir=3,
+        weights=[weight("c", [1, 2, 3, 4])],
+    )
+    save.save(loaded(proto), tmp_path / "m.onnx")
+    onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
 
 
 def test_weights_need_not_be_inputs_whatever_the_ir_version_says() -> None:

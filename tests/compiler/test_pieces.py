@@ -26,7 +26,8 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of 100 kB."""
+    """Pieces of 100 kB, of models of any size."""
+    monkeypatch.setattr(pieces, "LARGE", 0)
     monkeypatch.setattr(pieces, "BYTES", 100_000)
 
 
@@ -67,6 +68,7 @@ def test_wrong_feeds_are_refused(llm: Path, fine: None) -> None:
 @pytest.mark.parametrize("name", ["minilm_l6", "ppocr_rec", "efflite0", "silero_vad"])
 def test_the_default_passes_hold_on_real_models_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch, loaded: list[int]) -> None:
     model = load.load(zoo.fetch(name))
+    monkeypatch.setattr(pieces, "LARGE", 0)
     monkeypatch.setattr(pieces, "BYTES", plain.weight_bytes(model) // 8)
     report = runner.run(Pipeline.parse(DEFAULT_PASSES), model)
     assert report.checks and not report.broken
