@@ -26,8 +26,9 @@ DEFAULT_PASSES = (
 )
 """What runs when nobody says otherwise: nothing lossy."""
 
-OPT_PASSES = f"{DEFAULT_PASSES},lay-wide"
-"""What runs when a model is optimized for other runtimes and nobody says otherwise."""
+OPT_PASSES = f"{DEFAULT_PASSES},squeeze-spatial"
+"""What runs when a model is optimized for other runtimes and nobody says otherwise. Signals stay images for `cpu`, whose kernels
+for images compute channels last."""
 
 ONNXRUNTIME_PASSES = (
     "ort-embed-norm,ort-attention,ort-rms-norm,ort-group-norm,ort-skip-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
