@@ -13,13 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-from optc.compiler.recipe import DEFAULT_PASSES, ONNXRUNTIME_PASSES
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS
 from optc.compiler.testing import campaign, cli
 from optc.compiler.testing.campaign import Plan, Tally
 
 PLAN = Plan(
     checks=("crash", "valid", "interface", "metadata", "engine", "outputs"),
-    turns=(DEFAULT_PASSES, f"{DEFAULT_PASSES},{ONNXRUNTIME_PASSES}"),
+    turns=tuple(f"{DEFAULT_PASSES},{passes}" for passes in DIALECTS.values()),
     random=1,
     exact=campaign.exact_passes(),
     special=True,

@@ -26,15 +26,13 @@ DEFAULT_PASSES = (
 )
 """What runs when nobody says otherwise: nothing lossy."""
 
-ONNXRUNTIME_PASSES = (
-    "ort-embed-norm,ort-attention,ort-rms-norm,ort-group-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
+_ONNXRUNTIME = (
+    "squeeze-spatial,ort-embed-norm,ort-attention,ort-rms-norm,ort-group-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
     "share-subexpressions,eliminate-dead,residual-sums"
 )
-"""What runs behind for the dialect `onnxruntime`: operators of its own (com.microsoft) for its CPU provider."""
-
-DIALECTS = {"standard": "residual-sums", "onnxruntime": ONNXRUNTIME_PASSES}
-"""Vocabulary of an optimized ONNX model -> the passes that write it, behind the default ones; also behind others where it is
-not standard."""
+DIALECTS = {"standard": "squeeze-spatial,residual-sums", "onnxruntime": _ONNXRUNTIME}
+"""Vocabulary of an optimized ONNX model -> the passes that write it, behind the default ones; behind others, too, where it is not
+the standard one. `onnxruntime`: operators of its own (com.microsoft), of its CPU provider."""
 
 _KEYS = ("pass", "target", "fallback", "shapes", "data", "budgets", "seed", "specialize")
 

@@ -57,5 +57,6 @@ PASSES = {
     "prune-weights": "optc.passes.pruning.prune_weights:PruneWeights",
     "share-weights": "optc.passes.sharing.share_weights:ShareWeights",
     "count-results": "optc.passes.layout.count_results:CountResults",
+    "squeeze-spatial": "optc.passes.layout.squeeze_spatial:SqueezeSpatial",
     "channels-last": "optc.passes.layout.channels_last:ChannelsLast",
 }

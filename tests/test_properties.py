@@ -7,7 +7,7 @@ import pytest
 from optc.compiler import ir, load, printer, runner
 from optc.compiler.numerics import Numerics, compare
 from optc.compiler.pipeline import LossyPass, Pipeline
-from optc.compiler.recipe import DEFAULT_PASSES, ONNXRUNTIME_PASSES
+from optc.compiler.recipe import DEFAULT_PASSES, DIALECTS
 from optc.compiler.reference import Reference
 from optc.compiler.testing import campaign, graphs
 from optc.compiler.testing.campaign import Plan
@@ -34,7 +34,7 @@ def test_the_default_pipeline_keeps_every_promise(opset: int) -> None:
 @pytest.mark.parametrize("opset", [13, 20])
 def test_the_dialect_of_onnxruntime_keeps_every_promise(opset: int) -> None:
     checks = tuple(c for c in CHECKS if c != "idempotence")
-    plan = Plan((f"{DEFAULT_PASSES},{ONNXRUNTIME_PASSES}",), checks=checks, options=graphs.Options(opset=opset))
+    plan = Plan((f"{DEFAULT_PASSES},{DIALECTS['onnxruntime']}",), checks=checks, options=graphs.Options(opset=opset))
     assert campaign.run(range(opset * 70, opset * 70 + 10), plan).failures == []
 
 
