@@ -44,13 +44,14 @@ def _is_one(dim: Any) -> bool:
     return int(dim) == 1 if isinstance(dim, int | tirx.IntImm) else False
 
 
-def elementwise(ctx: Lowering, name: str, f: Scalar, *operands: Operand) -> Any:
-    """f at every element. Constants of one element become immediates."""
+def elementwise(ctx: Lowering, name: str, f: Scalar, *operands: Operand, zeros: bool = True) -> Any:
+    """f at every element. Constants of one element become immediates. Without `zeros` those of 0 do not: of 0·x and 0/x TVM
+    makes 0, whatever x is."""
     shape = broadcast(ctx, [ctx.shape(x) for x in operands])
     fixed: dict[int, Any] = {}
     tensors: list[Any] = []
     for i, operand in enumerate(operands):
-        if is_constant(operand) and operand.size == 1:
+        if is_constant(operand) and operand.size == 1 and (zeros or operand.any()):
             fixed[i] = tirx.const(operand.ravel()[0].item(), str(operand.dtype))
         else:
             tensors.append(_fitted(ctx, ctx.tensor(operand), shape))
@@ -76,11 +77,11 @@ def _fitted(ctx: Lowering, var: Any, shape: Sequence[Dim]) -> Any:
     return var if ctx.same_shape(own, expected) else ctx.assume_shape(var, expected)
 
 
-def simple(f: Scalar, name: str = "") -> Rule:
-    """A rule for an operator whose element is a function of its inputs' elements alone."""
+def simple(f: Scalar, name: str = "", zeros: bool = True) -> Rule:
+    """A rule for an operator whose element is a function of its inputs' elements alone; `zeros`: see `elementwise`."""
 
     def rule(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
-        return elementwise(ctx, name or node.op_type.lower(), f, *inputs)
+        return elementwise(ctx, name or node.op_type.lower(), f, *inputs, zeros=zeros)
 
     return rule
 

@@ -44,6 +44,11 @@ def is_output(schedule: Schedule, block: Block) -> bool:
     return any(schedule.get(b).name_hint == name for b in schedule.get_output_blocks("root"))
 
 
+def is_needed(schedule: Schedule, block: Block) -> bool:
+    """Whether outputs are computed from what the block writes. They are not where it is multiplied by 0, or never selected."""
+    return is_output(schedule, block) or any(is_needed(schedule, reader) for reader in schedule.get_consumers(block))
+
+
 def extent(schedule: Schedule, loop: Loop) -> int | None:
     """The loop's extent, None when it is symbolic."""
     value = schedule.get(loop).extent

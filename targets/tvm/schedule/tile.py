@@ -14,6 +14,7 @@ from optc.targets.tvm.schedule.blocks import (
     extent,
     inline_epilogue,
     inline_prologue,
+    is_needed,
     shape,
 )
 from optc.targets.tvm.schedule.loops import (
@@ -35,7 +36,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
     """The schedule of a function whose anchor is marked `tile`; None for any other."""
     schedule = Schedule(func)
     acc = anchor(schedule, KIND)
-    if acc is None:
+    if acc is None or not is_needed(schedule, acc):
         return None
     mr, nv, lanes = annotation(schedule, acc, "optc.tile")
     axis = annotation(schedule, acc, "optc.axis")

@@ -114,6 +114,35 @@ def test_integers_divide_towards_zero_and_mod_follows_its_flag(tmp_path: Path) -
     model.check(a=np.array([7, -7, 7, -7]), b=np.array([2, 2, -2, -2]))
 
 
+def test_zero_times_infinity_and_zero_by_zero_are_nan(tmp_path: Path) -> None:
+    """Also where the zero is a constant, of which TVM would make the result."""
+    model = Compiled(
+        """g (float[N, C] x) => (float[N, C] a, float[N, C] b, float[N, C] c) <float zero = {0}, float[1] one_zero = {0}> {
+            a = Mul(x, zero)
+            b = Mul(one_zero, x)
+            c = Div(zero, x)
+        }""",
+        tmp_path,
+    )
+    model.check(x=SPECIAL)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "y = Mul(p, zero)",
+        "y = Div(zero, p)",
+        "s = Mul(p, zero) y = Softmax(s)",
+        "y = HardSigmoid <alpha = 0.0> (p)",
+        "y = Where(no, p, a)",
+    ],
+)
+def test_products_of_which_nothing_is_left(after: str, tmp_path: Path) -> None:
+    graph = "g (float[N, M, M] a, float[N, M, M] b) => (float[N, M, M] y) <float zero = {0}, bool no = {0}>"
+    model = Compiled(f"{graph} {{ p = MatMul(a, b) {after} }}", tmp_path)
+    model.check(a=_floats(2, 5, 5), b=_floats(2, 5, 5, seed=1))
+
+
 @pytest.mark.parametrize("bounds", ["low, high", "low", "'', high", "''"])
 def test_clip_with_missing_bounds(bounds: str, tmp_path: Path) -> None:
     given = bounds.replace("''", "")
