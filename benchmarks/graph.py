@@ -78,7 +78,7 @@ def table(models: Mapping[str, Path], chosen: Sequence[str], timeout: float, con
         console.print(note, markup=False, soft_wrap=True)
 
 
-def _models(names: Sequence[str] | None, console: Console) -> dict[str, Path]:
+def chosen_models(names: Sequence[str] | None, console: Console) -> dict[str, Path]:
     """Files and names of the zoo; without any, all of the zoo that can be had."""
     found: dict[str, Path] = {}
     for name in names or RECIPES:
@@ -127,7 +127,7 @@ def main(
             size = llm_graph.Size(layers, hidden, vocabulary=vocabulary)
             models = {f"llm of {layers} layers": llm_graph.build(Path(folder) / "llm.onnx", size)}
         else:
-            models = _models(names, console)
+            models = chosen_models(names, console)
         table(models, chosen, timeout, console)
 
 

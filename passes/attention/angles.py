@@ -9,17 +9,19 @@ import numpy as np
 
 from optc.compiler import ir
 from optc.compiler.rewrite import Builder
-from optc.passes.attention.walk import MisfitError, known_rank, made_by, scalar, sizes, text
+from optc.passes.attention.walk import MisfitError, known_rank, made_by, operand, scalar, sizes, text
 
 
 @dataclass(frozen=True)
 class Angles:
-    """`rows`, of half the width, after `steps`, which are nodes on whole rows; or the rows `ids` of a `table`."""
+    """`rows`, of half the width, after `steps`, which are nodes on whole rows; or the rows `ids` of a `table`, of which the Slice
+    `cut` leaves only some."""
 
     rows: ir.Value | None = None
     steps: tuple[ir.Node, ...] = ()
     table: ir.Array | None = None
     ids: ir.Value | None = None
+    cut: ir.Node | None = None
 
 
 def find(value: ir.Value, axis: int, interleaved: bool) -> Angles:
@@ -65,15 +67,19 @@ def _twice(node: ir.Node) -> bool:
 
 
 def _table(node: ir.Node, value: ir.Value, interleaved: bool) -> Angles:
-    """Gather(table, ids) of a constant table whose halves are alike."""
-    table, ids = ir.const(node.inputs[0]), node.inputs[1]
+    """Gather(table, ids) of a constant table whose halves are alike, or of as many of its rows as there are positions."""
+    cut, ids = made_by(node.inputs[0], "Slice"), node.inputs[1]
+    axes = ir.const(operand(cut, 3)) if cut is not None else None
+    if axes is None or axes.tolist() not in ([0], [-2]):
+        cut = None
+    table = ir.const(node.inputs[0] if cut is None else cut.inputs[0])
     if table is None or table.ndim != 2 or ids is None or ir.attribute(node, "axis", 0) != 0 or ids.dtype != ir.DataType.INT64:
         raise MisfitError(f"'{value.name}' is not gathered by int64 positions from a constant table", 2)
     half = table.shape[1] // 2
     first, second = (table[:, ::2], table[:, 1::2]) if interleaved else (table[:, :half], table[:, half:])
     if not np.array_equal(first, second):
         raise MisfitError(f"the halves of the table of '{value.name}' are not alike", 2)
-    return Angles(table=np.ascontiguousarray(first), ids=ids)
+    return Angles(table=np.ascontiguousarray(first), ids=ids, cut=cut)
 
 
 def rows(op: Builder, found: Angles, known: dict[Any, ir.Value], made: dict[Any, ir.Value]) -> Any:

@@ -25,7 +25,8 @@ class SimplifyShapes(Pass):
     """Values of which every element is the same expression of dimensions become one value, however they are computed.
 
     A vector of dimensions of the graph's inputs, or of what it is computed from, is taken from there (Shape, Gather, Concat of
-    the parts) where that is fewer operators than those that nothing else needs.
+    the parts) where that is fewer operators than those that nothing else needs; a single one where it is no more, so that no
+    value inside the graph is kept for its shape.
     """
 
     name = "simplify-shapes"
@@ -90,6 +91,8 @@ class _Graph:
             if self.edit.step(node):
                 self._replace(node, value, first)
             return
+        if found.ndim == 0 and ir.standard(node, "Gather"):
+            self._from_input(node, value, found.item(), key)
         if found.ndim == 1 and not ir.standard(node, "Shape") and any(not _is_arithmetic(u) for u in value.consumers()):
             self._rebuild(node, value, found, key)
 
@@ -99,6 +102,24 @@ class _Graph:
             inputs = list(node.inputs)
             self.edit.remove(node)
             self.edit.sweep(inputs)
+
+    def _from_input(self, node: ir.Node, value: ir.Value, dim: Dim, key: Key) -> None:
+        """Read one dimension of a computed value from an input of the graph that has it, too."""
+        shape = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if shape is None or not ir.standard(shape, "Shape") or shape.inputs[0] is None or shape.inputs[0].producer() is None:
+            return
+        places = self.fed.get(dim, ())
+        there = [place for place in places if place[0] in self.shapes and _alive(self.shapes[place[0]])]
+        only = len(set(shape.outputs[0].consumers())) == 1 and not shape.outputs[0].is_graph_output()
+        if not (there or (places and only)) or not self.edit.step(node):
+            return
+        source, axis = (there or places)[0]
+        made = self._made(
+            node, "Gather", [self._shape(node, source), self.edit.initializer(np.array(axis, np.int64), f"{node.name}_axis")]
+        )
+        self.edit.set_type(made, value.dtype, value.shape)
+        self.seen[key] = made
+        self._replace(node, value, made)
 
     def _rebuild(self, node: ir.Node, value: ir.Value, found: Array, key: Key) -> None:
         """Compute a vector from the shapes of values that are there, if that is less than it is computed from."""
@@ -123,10 +144,14 @@ class _Graph:
             return self.edit.initializer(np.array(part.numbers, np.int64), f"{node.name}_part")
         if part.short(full):
             return self._made(node, "Shape", [part.source], start=part.axes[0], end=part.axes[-1] + 1)
-        if part.source not in self.shapes or not _alive(self.shapes[part.source]):
-            self.shapes[part.source] = self._made(node, "Shape", [part.source])
         index = self.edit.initializer(np.array(part.axes, np.int64), f"{node.name}_axes")
-        return self._made(node, "Gather", [self.shapes[part.source], index], axis=0)
+        return self._made(node, "Gather", [self._shape(node, part.source), index], axis=0)
+
+    def _shape(self, node: ir.Node, source: ir.Value) -> ir.Value:
+        """The whole shape of a value, made before a node where there is none yet."""
+        if source not in self.shapes or not _alive(self.shapes[source]):
+            self.shapes[source] = self._made(node, "Shape", [source])
+        return self.shapes[source]
 
     def _made(self, node: ir.Node, op_type: str, inputs: Sequence[ir.Value], **attributes: int) -> ir.Value:
         attrs = [ir.convert_attribute(k, v) for k, v in attributes.items()]

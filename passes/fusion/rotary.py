@@ -39,7 +39,8 @@ class Rotation:
 class FuseRotary(Pass):
     """x·cos + rotate_half(x)·sin -> RotaryEmbedding (opset 23), halves or neighbours turned, all of a head or its first elements.
 
-    Cosines and sines are rows for each position, or gathered from a constant table; then each half of them is given once.
+    Cosines and sines are rows for each position, or gathered from a constant table, or from the first rows of one; then each half
+    of them is given once.
     """
 
     name = "fuse-rotary"
@@ -167,8 +168,7 @@ def _part(value: ir.Value | None, interleaved: bool) -> tuple[ir.Value, int, lis
 
 def _rotary(op: Builder, found: Rotation, known: dict[Any, ir.Value], made: dict[Any, ir.Value]) -> Any:
     if found.cos.table is not None:
-        tables: list[Any] = [_stepped(side) for side in (found.cos, found.sin)]
-        operands = [*tables, found.cos.ids]
+        operands = [*(_table(op, side, found.interleaved, known, made) for side in (found.cos, found.sin)), found.cos.ids]
     else:
         operands = [angles.rows(op, side, known, made) for side in (found.cos, found.sin)]
     attributes = {"interleaved": 1 if found.interleaved else None}
@@ -181,6 +181,16 @@ def _rotary(op: Builder, found: Rotation, known: dict[Any, ir.Value], made: dict
         return Refuse(f"heads are the third axis of '{found.x.name}', and not just split off")
     turned = op.RotaryEmbedding(flat, *operands, num_heads=heads, **attributes)
     return op.Reshape(turned, split.inputs[1])
+
+
+def _table(op: Builder, side: angles.Angles, interleaved: bool, known: dict[Any, ir.Value], made: dict[Any, ir.Value]) -> Any:
+    """A table of half the width, cut as the whole one was: positions may count from its end. One for all that share the cut."""
+    if side.cut is None:
+        return _stepped(side)
+    key = (*side.cut.inputs, interleaved, *((n.op_type, n.inputs[1:], str(dict(n.attributes))) for n in side.steps))
+    if key not in known and key not in made:
+        made[key] = op.Slice(_stepped(side), *side.cut.inputs[1:])
+    return known.get(key) or made[key]
 
 
 def _stepped(side: angles.Angles) -> ir.Array | None:
