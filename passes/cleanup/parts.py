@@ -18,7 +18,8 @@ _FAR = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Cut:
-    """What a Slice with constant operands takes: start, end and step of each axis, counted from the front."""
+    """What a Slice with constant operands takes: start, end and step of each axis, counted from the front, that it does not take
+    whole."""
 
     axes: tuple[int, ...]
     starts: tuple[int, ...]
@@ -44,8 +45,10 @@ def cut(node: ir.Node) -> Cut | None:
         starts, ends, axes, steps = given
     if starts is None or ends is None:
         return None
-    axes = tuple(range(len(starts))) if axes is None else tuple(a % total for a in axes)
-    return Cut(axes, tuple(starts), tuple(ends), tuple(steps) if steps is not None else (1,) * len(axes))
+    axes = range(len(starts)) if axes is None else [a % total for a in axes]
+    given_steps = steps if steps is not None else (1,) * len(axes)
+    parts = [p for p in zip(axes, starts, ends, given_steps, strict=True) if p[1] or p[2] < _FAR or p[3] != 1]
+    return Cut(*(tuple(p[i] for p in parts) for i in range(4)))
 
 
 def _slice_of_slice(op: Builder, x: ir.Value, node: ir.Node) -> Any:
@@ -65,6 +68,8 @@ def _slice_of_slice(op: Builder, x: ir.Value, node: ir.Node) -> Any:
             start, end = a + start, b if end >= _FAR else min(b, a + end)
         taken[axis] = (start, end, step)
     op.also(inner)
+    if not taken:
+        return inner.inputs[0]
     axes = sorted(taken)
     starts, ends, steps = ([taken[a][i] for a in axes] for i in range(3))
     source = inner.inputs[0]
