@@ -327,6 +327,12 @@ class Editor:
 
         self._did(undo)
 
+    def move_initializer(self, value: ir.Value, graph: ir.Graph) -> None:
+        """Let another graph hold an initializer: one that encloses all of its uses."""
+        self.remove_initializer(value)
+        graph.register_initializer(value)
+        self._did(lambda: graph.initializers.pop(value.name or ""))
+
     def set_attribute(self, node: ir.Node, name: str, attr: ir.Attr | None) -> None:
         before, origin = node.attributes.get(name), ir.origin(node)
         if self.owner not in origin.passes:

@@ -28,9 +28,9 @@ DEFAULT_PASSES = (
 
 _ONNXRUNTIME = (
     "squeeze-spatial,ort-embed-norm,ort-attention,ort-rms-norm,ort-group-norm,ort-gelu,ort-fused-matmul,ort-fused-gemm,ort-fused-conv,"
-    "share-subexpressions,eliminate-dead,residual-sums"
+    "share-subexpressions,eliminate-dead,residual-sums,local-weights"
 )
-DIALECTS = {"standard": "squeeze-spatial,residual-sums", "onnxruntime": _ONNXRUNTIME}
+DIALECTS = {"standard": "squeeze-spatial,residual-sums,local-weights", "onnxruntime": _ONNXRUNTIME}
 """Vocabulary of an optimized ONNX model -> the passes that write it, behind the default ones; behind others, too, where it is not
 the standard one. `onnxruntime`: operators of its own (com.microsoft), of its CPU provider."""
 

@@ -48,6 +48,7 @@ PASSES = {
     "ort-group-norm": "optc.passes.dialect.group_norm:OrtGroupNorm",
     "ort-rms-norm": "optc.passes.dialect.rms_norm:OrtRmsNorm",
     "ort-skip-norm": "optc.passes.dialect.skip_norm:OrtSkipNorm",
+    "local-weights": "optc.passes.dialect.local_weights:LocalWeights",
     "residual-sums": "optc.passes.dialect.residual_sums:ResidualSums",
     "fuse-rotary": "optc.passes.fusion.rotary:FuseRotary",
     "fuse-attention": "optc.passes.fusion.attention:FuseAttention",
