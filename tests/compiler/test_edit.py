@@ -70,6 +70,7 @@ EDITS: dict[str, Callable[[Editor], object]] = {
     "sweep": _sweep,
     "rename": lambda e: e.rename(value(e.model, "p"), "renamed"),
     "initializer": lambda e: e.set_input(node(e.model, "mul"), 1, e.initializer(np.ones(2, np.float32), "b")),
+    "move an initializer": lambda e: e.move_initializer(value(e.model, "b"), next(ir.bodies(node(e.model, "if")))),
     "supply": lambda e: e.supply(value(e.model, "b"), e.node("Identity", [value(e.model, "a")], name="id", sources=[])),
     "set an attribute": lambda e: e.set_attribute(node(e.model, "neg"), "k", ir.convert_attribute("k", 1)),
     "set a type": lambda e: e.set_type(value(e.model, "p"), ir.DataType.DOUBLE, None),
