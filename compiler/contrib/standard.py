@@ -1,7 +1,7 @@
 """Attention, RMSNormalization and RotaryEmbedding of opset 23 by as few operators as exporters write for them.
 
-ONNX's own definitions scale queries and keys apart, build a mask where there is none and repeat grouped keys. A builder returns
-None where the operator needs more than it does: then ONNX's definition stands.
+ONNX's own definitions scale queries and keys apart, build a mask where there is none and repeat grouped keys; that of Softplus
+loses small results. A builder returns None where the operator needs more than it does: then ONNX's definition stands.
 """
 
 from __future__ import annotations
@@ -267,3 +267,12 @@ def rotary_embedding(op: Builder, node: ir.Node) -> Any:
     parts = op.Reshape(x, integers(0, 0, heads, head)) if flat else x
     turned = rotate(op, parts, at, cos, sin, half, head, interleaved, axis=2 if flat else 1)
     return op.Reshape(turned, integers(0, 0, width)) if flat else turned
+
+
+def softplus(op: Builder, node: ir.Node) -> Any:
+    """max(x, 0) + log1p(e), e = exp(-|x|), with log1p(e) = 2·atanh(e / (2 + e)): log(1 + e) is 0 where e is lost beside 1."""
+    x = operand(node, 0)
+    if x.dtype != ir.DataType.FLOAT or op.opset < 14:  # Relu and Add as they are here
+        return None
+    two, e = number(2.0, x), op.Exp(op.Neg(op.Abs(x)))
+    return op.Add(op.Relu(x), op.Mul(op.Atanh(op.Div(e, op.Add(e, two))), two))

@@ -43,12 +43,12 @@ def affine(node: ir.Node) -> Affine | Refuse | None:
     if node.outputs[0].dtype not in FLOATS:
         return None
     if node.op_type == "Neg":
-        return Affine(scale=np.full(1, -1.0))
+        return Affine(scale=np.array(-1.0))
     first, second = (ir.const_tensor(v) for v in node.inputs)
     if (first is None) == (second is None):
         return None
     held = first if first is not None else second
-    c = np.asarray(held.numpy()).astype(np.float64) if held is not None else np.zeros(1)
+    c = np.asarray(held.numpy()).astype(np.float64) if held is not None else np.zeros(())
     if not np.isfinite(c).all():
         return Refuse("its constant is not finite")
     if node.op_type == "Add":
@@ -56,7 +56,7 @@ def affine(node: ir.Node) -> Affine | Refuse | None:
     if node.op_type == "Mul":
         return Affine(scale=c)
     if node.op_type == "Sub":
-        return Affine(shift=-c) if first is None else Affine(np.full(1, -1.0), c)
+        return Affine(shift=-c) if first is None else Affine(np.array(-1.0), c)
     if first is not None:
         return None  # c / x
     return Affine(scale=1 / c) if c.all() else Refuse("it divides by zero")

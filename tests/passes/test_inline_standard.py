@@ -130,6 +130,18 @@ def test_root_mean_square() -> None:
     assert_same(proto, edit.model, [{"x": floats(2, 3, 8)}])
 
 
+def test_softplus_keeps_its_small_results() -> None:
+    """ONNX defines it as Log(Exp(x) + 1), which is 0 below -17 and has two digits at -10."""
+    w = Writer()
+    w.given(w.Softplus(w.fed("x", ["N"])), "y", ["N"])
+    proto = w.proto()
+    edit = run(proto, "inline-functions")
+    assert "Log" not in [n.op_type for n in edit.graph]
+    for scale in (0.01, 1, 10, 80):
+        feeds = [{"x": x} for x in (-scale * np.abs(floats(50)), scale * floats(50))]
+        assert_same(proto, edit.model, feeds)
+
+
 def test_what_it_does_not_know_is_decomposed_as_onnx_defines_it() -> None:
     w = Writer()
     names = [w.fed(k, v.shape) for k, v in operands(False, N).items() if v is not None]
@@ -138,7 +150,7 @@ def test_what_it_does_not_know_is_decomposed_as_onnx_defines_it() -> None:
     w.given(y[3], "scores", None)
     edit = run(w.proto(), "")
     attention = next(n for n in edit.graph if n.op_type == "Attention")
-    assert set(contrib.STANDARD) == {"Attention", "RMSNormalization", "RotaryEmbedding"}
+    assert set(contrib.STANDARD) == {"Attention", "RMSNormalization", "RotaryEmbedding", "Softplus"}
     edit.owner = InlineFunctions.name
     InlineFunctions().run(edit)
     assert ir.count_nodes(edit.model) > 20

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 
 from optc.compiler.numerics import Comparison
 from optc.compiler.pipeline import Pass
 from optc.compiler.recipe import DEFAULT_PASSES
-from optc.compiler.testing import campaign, conditioning, shrink
+from optc.compiler.reference import Reference
+from optc.compiler.testing import campaign, conditioning, protos, shrink
 from optc.compiler.testing.campaign import Plan
 from optc.compiler.testing.checks import CHECKS, Failure, Subject, examine
 
@@ -109,6 +111,26 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert whole.graphs == 60 and whole.rewrites["canonicalize"] > 20
     assert told == [70]  # the first fifty were read; the chunk that is another now, and what follows, were tried
     assert again.graphs == 70
+
+
+def test_a_pass_that_ends_the_process_is_a_failure() -> None:
+    tally = campaign.run(range(2), Plan(("planted-fatal",), (FILE,)), jobs=1)
+    assert [(f.seed, f.failure.message) for f in tally.failures] == [(0, "the process died"), (1, "the process died")]
+
+
+def test_a_source_of_which_onnxruntime_itself_dies_is_none() -> None:
+    """Its LSTM ends the process on the graph of this seed, before any pass was run."""
+    tally = campaign.run(range(15124, 15125), Plan(("canonicalize",)), jobs=1)
+    assert tally.graphs == 1 and tally.failures == []
+
+
+def test_a_clip_without_bounds_lets_infinities_pass() -> None:
+    """onnxruntime makes the largest number of them."""
+    header = '<ir_version: 8, opset_import: ["" : 17]>'
+    text = f"{header} g (float[4] x) => (float[4] y) <float zero = {{0}}> {{ a = Clip (x, zero) y = Clip (a) }}"
+    feeds = {"x": np.array([np.inf, -np.inf, np.nan, 3], np.float32)}
+    made = protos.bounded(onnx.parser.parse_model(text))
+    np.testing.assert_array_equal(Reference(made).run(feeds)["y"], np.array([np.inf, 0, np.nan, 3], np.float32))
 
 
 def test_each_graph_takes_one_of_the_turns_and_its_traits_are_counted() -> None:
