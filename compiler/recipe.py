@@ -18,7 +18,7 @@ from optc.compiler.pipeline import Pipeline
 from optc.compiler.target import Target
 
 DEFAULT_PASSES = (
-    "convert-opset,infer-shapes,canonicalize,fold-constants,inline-if,unroll-loops,hoist-invariants,simplify-shapes,zero-states,share-subexpressions,"
+    "convert-opset,infer-shapes,canonicalize,fold-constants,inline-if,squeeze-if,unroll-loops,hoist-invariants,simplify-shapes,zero-states,share-subexpressions,"
     "drop-neutral,fuse-pad,fuse-mean,fuse-group-norm,fuse-instance-norm,fuse-layer-norm,fuse-rms-norm,"
     "fuse-reductions,fuse-softmax,fuse-clip,fuse-leaky-relu,fuse-hard-swish,fuse-gelu,fuse-mish,fuse-sigmoid,fuse-space-to-depth,"
     "fuse-lstm,fuse-gru,merge-recurrent-steps,fuse-rotary,fuse-attention,fuse-product-views,slices-to-split,merge-scalings,fuse-affine,"

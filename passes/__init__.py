@@ -7,6 +7,7 @@ PASSES = {
     "fold-constants": "optc.passes.cleanup.fold_constants:FoldConstants",
     "inline-if": "optc.passes.cleanup.inline_if:InlineIf",
     "sink-into-if": "optc.passes.cleanup.sink_into_if:SinkIntoIf",
+    "squeeze-if": "optc.passes.cleanup.squeeze_if:SqueezeIf",
     "eliminate-dead": "optc.passes.cleanup.eliminate_dead:EliminateDead",
     "share-subexpressions": "optc.passes.cleanup.share_subexpressions:ShareSubexpressions",
     "simplify-shapes": "optc.passes.cleanup.simplify_shapes:SimplifyShapes",

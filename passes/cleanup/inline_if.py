@@ -1,4 +1,4 @@
-"""If whose branch is known (by its condition, as both are equal, or as one never works) becomes that branch."""
+"""If whose branch is known (by its condition, or as both are equal) becomes that branch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from optc.compiler import analysis, ir
 from optc.compiler.edit import Editor
-from optc.compiler.impossible import blocked
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
 from optc.passes.cleanup.fold_constants import FoldConstants
@@ -21,12 +20,7 @@ class InlineIf(Pass):
 
     What a branch gives has a known type at last, and the next condition may be a question of it: types are inferred and constants
     folded again for as long as an If was inlined.
-
-    `drop_invalid`: where no input makes one of the branches valid, the other one is taken. Inputs on which the model fails may
-    give something then.
     """
-
-    drop_invalid: bool = False
 
     name = "inline-if"
     numerics = Numerics.REASSOCIATED
@@ -38,13 +32,13 @@ class InlineIf(Pass):
             FoldConstants().run(edit)
 
     def _inline(self, edit: Editor, node: ir.Node) -> bool:
-        branch = self._taken(edit, node) if ir.standard(node, "If") and node.graph is not None else None
+        branch = self._taken(node) if ir.standard(node, "If") and node.graph is not None else None
         if branch is None or not edit.step(node):
             return False
-        _take(edit, node, branch)
+        take(edit, node, branch)
         return True
 
-    def _taken(self, edit: Editor, node: ir.Node) -> ir.Graph | None:
+    def _taken(self, node: ir.Node) -> ir.Graph | None:
         """The one branch that is taken, if that is known."""
         branches = [ir.attribute_graph(node, name) for name in ("then_branch", "else_branch")]
         condition = ir.const(node.inputs[0])
@@ -52,13 +46,10 @@ class InlineIf(Pass):
             return None  # it went with the branch that it was in
         if condition is not None:
             return branches[0 if condition.reshape(()) else 1]
-        if _equal(node):
-            return branches[0]
-        valid = [b for b in branches if not self.drop_invalid or blocked(b, edit.model.opset_imports) is None]
-        return valid[0] if len(valid) == 1 else None
+        return branches[0] if _equal(node) else None
 
 
-def _take(edit: Editor, node: ir.Node, branch: ir.Graph) -> None:
+def take(edit: Editor, node: ir.Node, branch: ir.Graph) -> None:
     """Let the nodes of a branch stand for an If."""
     body = branch.clone(allow_outer_scope_values=True)
     for value in list(body.initializers.values()):

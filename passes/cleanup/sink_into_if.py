@@ -43,18 +43,18 @@ class SinkIntoIf(Pass):
         """Sink into each If of a graph and its bodies once, but not into those copied by it; how much room is left."""
         copied: set[ir.Node] = set()
         for node in list(graph):
-            differing = _differing(node) if node.graph is graph else set()
-            behind = _behind(graph, node, differing) if differing else []
-            size = _size(behind)
+            apart = differing(node) if node.graph is graph else set()
+            moved = behind(graph, node, apart) if apart else []
+            size = _size(moved)
             foreign = next(
-                (v for n in behind for v in n.outputs if v.type is not None and not isinstance(v.type, ir.TensorType)), None
+                (v for n in moved for v in n.outputs if v.type is not None and not isinstance(v.type, ir.TensorType)), None
             )
             if foreign is not None:
                 edit.refuse(node, self.name, f"'{foreign.name}' behind it is no tensor")
             elif size > room:
                 edit.refuse(node, self.name, f"the model would grow by {size} nodes, {room} are left of max-growth")
-            elif behind and edit.step(node):
-                copied.add(_sink(edit, graph, node, behind))
+            elif moved and edit.step(node):
+                copied.add(sink(edit, graph, node, moved))
                 room -= size
         for body in [body for node in graph if node not in copied for body in ir.bodies(node)]:
             if blocked(body, edit.model.opset_imports) is None:
@@ -62,7 +62,7 @@ class SinkIntoIf(Pass):
         return room
 
 
-def _differing(node: ir.Node) -> set[ir.Value]:
+def differing(node: ir.Node) -> set[ir.Value]:
     """The results that the branches of an If give in different ranks, all of them known; whatever an exporter noted of them."""
     if not ir.standard(node, "If"):
         return set()
@@ -75,7 +75,7 @@ def _size(nodes: Sequence[ir.Node]) -> int:
     return sum(1 + sum(len(g) for body in ir.bodies(node) for g in ir.all_graphs(body)) for node in nodes)
 
 
-def _behind(graph: ir.Graph, node: ir.Node, differing: set[ir.Value]) -> list[ir.Node]:
+def behind(graph: ir.Graph, node: ir.Node, apart: set[ir.Value]) -> list[ir.Node]:
     """The nodes behind an If that read its results of different ranks or read or give a value of unknown rank, and those between.
 
     One that gives such a value may be an If that asks what the first one asked: it is answered in the branches, too.
@@ -90,7 +90,7 @@ def _behind(graph: ir.Graph, node: ir.Node, differing: set[ir.Value]) -> list[ir
         if not reached.isdisjoint(read):
             after.append(other)
             reached.update(other.outputs)
-            if any(v in differing or (v.shape is None and v in reached) for v in (*read, *other.outputs)):
+            if any(v in apart or (v.shape is None and v in reached) for v in (*read, *other.outputs)):
                 wanted.add(other)
     needed: set[ir.Value] = set()
     for other in reversed(after):
@@ -100,7 +100,8 @@ def _behind(graph: ir.Graph, node: ir.Node, differing: set[ir.Value]) -> list[ir
     return [other for other in after if other in wanted]
 
 
-def _sink(edit: Editor, graph: ir.Graph, node: ir.Node, moved: Sequence[ir.Node]) -> ir.Node:
+def sink(edit: Editor, graph: ir.Graph, node: ir.Node, moved: Sequence[ir.Node]) -> ir.Node:
+    """Put copies of nodes behind an If into its branches, instead of them; the If that stands there then."""
     inside = {n for m in moved for n in (m, *(n for body in ir.bodies(m) for g in ir.all_graphs(body) for n in g))}
     made = [v for n in (node, *moved) for v in n.outputs]
     kept = [v for v in made if v.is_graph_output() or any(u.node not in inside for u in v.uses())]
