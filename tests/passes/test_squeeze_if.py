@@ -1,4 +1,4 @@
-"""An If that squeezes an axis of extent 1 becomes a Squeeze only where it asks for that extent, and fails where the If's users did."""
+"""An If that squeezes an axis of extent 1 is a Squeeze only where it asks for that extent, and fails where its users did."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def test_an_extent_that_failed_fails_still() -> None:
     x, b = np.arange(3, dtype=np.float32).reshape(1, 3, 1), np.ones(2, np.float32)
     for session in sessions:
         np.testing.assert_array_equal(session.run(None, {"x": x, "b": b})[0], [[14, 17]])
-        with pytest.raises(Exception, match="Squeeze|Gemm"):
+        with pytest.raises(Exception, match=r"Squeeze|Gemm"):
             session.run(None, {"x": np.ones((1, 3, 2), np.float32), "b": b})
