@@ -32,8 +32,9 @@ class FoldConstants(Pass):
     They are computed by the reference executor. A Reshape to a shape computed from its own input's takes a constant with 0
     or -1 instead.
 
-    `max_growth`: by how many bytes the weights may grow in all. Random operators, those with bodies and those that unpack a
-    compactly stored weight are not folded.
+    `max_growth`: by how many bytes the weights may grow in all; weights of convolutions and matrix products do not count, since
+    an engine computes and holds them before the first run in any case, and fusions want to see them. Random operators, those with
+    bodies and those that unpack a compactly stored weight are not folded.
     """
 
     max_growth: int = 1 << 20
@@ -52,7 +53,7 @@ class FoldConstants(Pass):
                 arrays = self._compute(edit, node, known)
                 if arrays is None:
                     continue
-                growth = sum(a.nbytes for a in arrays) - _freed(node)
+                growth = 0 if _is_weight(node) else sum(a.nbytes for a in arrays) - _freed(node)
                 if growth > room:
                     edit.refuse(node, self.name, f"the weights would grow by {growth} bytes, {room} are left of max-growth")
                 elif edit.step(node):
@@ -115,6 +116,19 @@ def _alone(model: ir.Model, node: ir.Node) -> ir.Model:
     alone = ir.Model(graph, ir_version=model.ir_version)
     alone.opset_imports.update(model.opset_imports)
     return alone
+
+
+def _is_weight(node: ir.Node) -> bool:
+    """Whether what a node computes becomes, as it is or folded on, only the second operand of convolutions and products."""
+    uses = [u for v in node.outputs for u in v.uses()]
+    return bool(uses) and all(_ends_as_weight(u.node, u.idx) for u in uses)
+
+
+def _ends_as_weight(user: ir.Node, index: int) -> bool:
+    if ir.standard(user, "Conv", "ConvTranspose", "Gemm", "MatMul"):
+        return index == 1
+    others = (v for i, v in enumerate(user.inputs) if i != index and v is not None)
+    return all(ir.const_tensor(v) is not None for v in others) and _is_weight(user)
 
 
 def _freed(node: ir.Node) -> int:

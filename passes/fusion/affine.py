@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 
 from optc.compiler import ir
 from optc.compiler.contents import dims
+from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
-from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule
+from optc.compiler.rewrite import Builder, PatternBuilder, Refuse, RewritePass, Rule, apply_rules
 from optc.passes.fusion import matmul_add
 from optc.passes.fusion.absorb import absorbed, alone
 from optc.passes.fusion.affine_nodes import Affine, affine, operand
@@ -36,16 +38,25 @@ class FuseAffine(RewritePass):
     name = "fuse-affine"
     numerics = Numerics.REASSOCIATED
 
+    def run(self, edit: Editor) -> None:
+        room, steps = Room(self.max_growth), -1
+        while room.short <= room.left and len(edit.steps) > steps:  # a weight whose last user went made room
+            room.short, steps = math.inf, len(edit.steps)
+            apply_rules(edit, _rules(room))
+
     def rules(self) -> Sequence[Rule]:
-        room = Room(self.max_growth)
-        return (
-            *matmul_add.RULES,
-            *(Rule(f"{op_type.lower()}-after-product", _elementwise(op_type), _after(room)) for op_type in AFFINE),
-            *(Rule(f"affine-before-{op_type.lower()}", _product(op_type), _before(room)) for op_type in PRODUCTS),
-            *(Rule(f"affine-before-flattened-{t.lower()}", _product(t), before_flattened(room)) for t in ("Gemm", "MatMul")),
-            Rule("factors-of-gemm", _product("Gemm"), _factors(room)),
-            *(Rule(f"{op_type.lower()}-after-affine", _elementwise(op_type), _merged(room)) for op_type in AFFINE),
-        )
+        return _rules(Room(self.max_growth))
+
+
+def _rules(room: Room) -> Sequence[Rule]:
+    return (
+        *matmul_add.RULES,
+        *(Rule(f"{op_type.lower()}-after-product", _elementwise(op_type), _after(room)) for op_type in AFFINE),
+        *(Rule(f"affine-before-{op_type.lower()}", _product(op_type), _before(room)) for op_type in PRODUCTS),
+        *(Rule(f"affine-before-flattened-{t.lower()}", _product(t), before_flattened(room)) for t in ("Gemm", "MatMul")),
+        Rule("factors-of-gemm", _product("Gemm"), _factors(room)),
+        *(Rule(f"{op_type.lower()}-after-affine", _elementwise(op_type), _merged(room)) for op_type in AFFINE),
+    )
 
 
 AFFINE = ("Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization")

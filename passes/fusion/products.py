@@ -22,12 +22,14 @@ class Room:
 
     def __init__(self, size: int) -> None:
         self.left = size
+        self.short: float = 0  # the least that was refused
         self._copies: dict[tuple[ir.Value, int, bytes], ir.Value] = {}
 
     def take(self, new: int, *old: ir.Value | None) -> Refuse | None:
         """Room for an array of `new` bytes in place of one use of each of these values."""
         freed = sum(held.nbytes for v in old if v is not None and len(v.uses()) == 1 and (held := ir.const_tensor(v)) is not None)
         if new - freed > self.left:
+            self.short = min(self.short, new - freed)
             names = ", ".join(f"'{v.name}'" for v in old if v is not None)
             return Refuse(f"{names} stays in use: {new - freed} bytes more, {self.left} are left of max-growth")
         self.left -= new - freed
