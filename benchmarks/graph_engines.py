@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def run(engine: str, model: Path, timeout: float) -> Optimized:
         command = [sys.executable, "-m", "benchmarks.graph_engines", engine, str(model.resolve()), str(made)]
         start = time.perf_counter()
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, env=_environment())
         except subprocess.TimeoutExpired:
             return Optimized(problem=f"took more than {timeout:.0f} s")
         process = time.perf_counter() - start
@@ -68,6 +69,11 @@ def run(engine: str, model: Path, timeout: float) -> Optimized:
             return Optimized(problem=_reason(done.stderr) or f"ended with code {done.returncode}")
         told = json.loads(done.stdout.splitlines()[-1])
         return Optimized(count(made), told["seconds"], process, told["peak"])
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, where modules of a source tree may be kept compiled as those of installed packages are."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _reason(stderr: str) -> str:

@@ -12,7 +12,7 @@ from optc.compiler.analysis import analysis
 from optc.compiler.content_rules import RULES
 from optc.compiler.dimensions import INCONSISTENT, INTEGERS, SMALL, Array, dims, known_array, objects
 
-__all__ = ["INTEGERS", "RULES", "SMALL", "Array", "Contents", "contents", "dims", "known_array"]
+__all__ = ["INTEGERS", "RULES", "SMALL", "Array", "Contents", "contents", "contents_at", "dims", "known_array"]
 
 COUNTS = (None, ir.DataType.BOOL, ir.DataType.INT32, ir.DataType.INT64)
 """Types in which sizes are computed: narrow and unsigned ones wrap round."""
@@ -24,6 +24,11 @@ DEPTH = 64
 def contents(graph: ir.Graph) -> Contents:
     """The shape arithmetic of a graph, shared by the passes between which it does not change."""
     return Contents()
+
+
+def contents_at(node: ir.Node) -> Contents:
+    """What is remembered where a node is. Edits that keep what values hold leave it true, so that a rule may ask in its pass."""
+    return contents(node.graph) if isinstance(node.graph, ir.Graph) else Contents()
 
 
 class Contents:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from optc.compiler import fused_rules, ir, movement_rules, symbolic, window_rules
-from optc.compiler.contents import Contents
+from optc.compiler.contents import Contents, contents_at
 from optc.compiler.dimensions import INCONSISTENT, NOTHING, Dims, broadcast_dims, dims, matmul_dims, product
 from optc.compiler.movement_rules import given_axes
 from optc.compiler.symbolic import Dim
@@ -209,7 +209,7 @@ _MICROSOFT: dict[str, Rule] = {**fused_rules.MICROSOFT, "FusedConv": window_rule
 
 def result(node: ir.Node) -> Dims | None:
     """Dimensions of the first output, from the inputs where the operator has a rule, else as recorded."""
-    found = outputs(Contents(), node)
+    found = outputs(contents_at(node), node)
     return found[0] if found and found[0] is not None and None not in found[0] else dims(node.outputs[0])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir, shape_rules
-from optc.compiler.contents import Contents, dims
+from optc.compiler.contents import contents_at, dims
 from optc.compiler.rewrite import Builder, Const, PatternBuilder, Refuse, Rule
 from optc.passes.cleanup.operands import axes_of, one_node, with_axes
 
@@ -52,7 +52,7 @@ def _was_training(node: ir.Node) -> bool:
 
 
 def _slice(x: ir.Value, node: ir.Node) -> Any:
-    steps = Contents().of(node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] is not None else np.ones(1)
+    steps = contents_at(node).of(node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] is not None else np.ones(1)
     if steps is None or any(s != 1 for s in steps.flat):
         return Refuse("it takes steps")
     return _same_contents(x, node)
@@ -76,7 +76,7 @@ def _resize(x: ir.Value, node: ir.Node) -> Any:
     mode = ir.attribute(node, "coordinate_transformation_mode", "half_pixel")
     at = 1 if len(node.inputs) == 2 else 2  # opset 10 had no regions
     scales = ir.const(node.inputs[at]) if len(node.inputs) > at else None
-    sizes = Contents().of(node.inputs[3]) if len(node.inputs) > 3 else None
+    sizes = contents_at(node).of(node.inputs[3]) if len(node.inputs) > 3 else None
     if scales is not None and scales.size > 0:
         same = bool(np.all(scales == 1))
     else:

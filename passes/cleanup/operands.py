@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir
-from optc.compiler.contents import Contents, known_array
+from optc.compiler.contents import contents_at, known_array
 from optc.compiler.rewrite import Builder, PatternBuilder
 
 _AXES_AS_INPUT = {"Squeeze": 13, "Unsqueeze": 13, "ReduceSum": 13}
@@ -31,7 +31,7 @@ def rank(value: ir.Value | None) -> int | None:
 def axes_of(node: ir.Node, *, made: bool = False) -> tuple[int, ...] | None:
     """The constant axes of a node, counted from the front; `made`: they are axes of its result. None: unknown, or none given."""
     if len(node.inputs) > 1:
-        held = known_array(Contents().of(node.inputs[1]))
+        held = known_array(contents_at(node).of(node.inputs[1]))
         given = None if held is None else tuple(int(a) for a in held.ravel())
     else:
         given = ir.attribute(node, "axes")

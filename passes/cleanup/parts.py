@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from optc.compiler import ir
-from optc.compiler.contents import Contents, dims, known_array
+from optc.compiler.contents import contents_at, dims, known_array
 from optc.compiler.rewrite import Builder, Refuse, Rule
 from optc.passes.cleanup.operands import axes_of, one_node, only_use, rank
 
@@ -38,7 +38,7 @@ def cut(node: ir.Node) -> Cut | None:
     else:
         given: list[tuple[int, ...] | None] = []
         for value in (*node.inputs[1:], *[None] * (5 - len(node.inputs))):
-            held = known_array(Contents().of(value)) if value is not None and value.name else None
+            held = known_array(contents_at(node).of(value)) if value is not None and value.name else None
             if held is None and value is not None and value.name:
                 return None
             given.append(None if held is None else tuple(int(x) for x in held.ravel()))
