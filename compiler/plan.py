@@ -26,7 +26,7 @@ from optc.compiler import manifest, registry
 from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 from optc.compiler.stored import Stored
-from optc.compiler.target import Engine, Target
+from optc.compiler.target import Engine, KernelCall, Target
 
 Values = dict[str, Any]
 """Arrays by name; lists of arrays where a value is a sequence."""
@@ -42,6 +42,7 @@ class PlanEngine:
         optional = set(_optional(plan))
         self._engines = [_engine(folder, part, Part(weights, f"{i}."), threads, i in optional) for i, part in enumerate(parts)]
         self._seconds: dict[int, float] | None = None
+        self._calls: list[KernelCall] | None = None
         self._inputs, self._outputs = list(plan["inputs"]), list(plan["outputs"])
         self._constants = {name: weights[name] for name in program["constants"]}
         self._steps = self._compiled(plan)
@@ -67,6 +68,15 @@ class PlanEngine:
             return list(self._seconds.values())
         finally:
             self._seconds = None
+
+    def kernels(self, feeds: Mapping[str, Array]) -> list[KernelCall]:
+        """The kernel calls of a run; a part whose engine tells of none is one. Not while others call."""
+        self._calls = []
+        try:
+            self.run(feeds)
+            return self._calls
+        finally:
+            self._calls = None
 
     def _compiled(self, plan: Mapping[str, Any]) -> Run:
         steps = [self._step(step) for step in plan["steps"]]
@@ -94,12 +104,17 @@ class PlanEngine:
         engine = self._engines[number]
 
         def run(values: Values) -> None:
-            start = time.perf_counter()
-            found = engine.run({name: values[name] for name in inputs})
+            start, feeds = time.perf_counter(), {name: values[name] for name in inputs}
+            found = engine.run(feeds)
+            seconds = time.perf_counter() - start
             for name in outputs:
                 values[name] = found[name]
             if self._seconds is not None:
-                self._seconds[number] += time.perf_counter() - start
+                self._seconds[number] += seconds
+            if self._calls is not None:
+                told = getattr(engine, "kernels", None)
+                whole = KernelCall(f"part {number}", (), 0, seconds, 0, sum(a.nbytes for a in feeds.values()))
+                self._calls += [whole] if told is None else told(feeds)
 
         return run
 

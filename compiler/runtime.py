@@ -18,10 +18,11 @@ from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError, nearest
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.numerics import Array
-from optc.compiler.target import Engine, Target
+from optc.compiler.target import Engine, KernelCall, Target
 from optc.compiler.variants import Choice, Dims, VariantEngine
 
 if TYPE_CHECKING:
+    from optc.compiler.measure.roofline import Ceilings
     from optc.compiler.plan import PlanEngine
 
 
@@ -39,7 +40,7 @@ def load(path: str | Path, threads: int | None = None) -> Program:
     bundle.check_program(path, found)
     if threads is not None and threads < 1:
         raise UserError(f"threads is {threads}, expected 1 or more", place=str(path))
-    return Program(path, found, _engine(path, found, threads or cores()))
+    return Program(path, found, _engine(path, found, threads or cores()), threads or cores())
 
 
 def _engine(path: Path, found: Manifest, threads: int) -> Engine:
@@ -82,8 +83,8 @@ class Program:
     dimensions are those of its feeds and that fixes most of them, the first of equals; else the general program.
     """
 
-    def __init__(self, path: Path, found: Manifest, engine: Engine) -> None:
-        self.path, self.manifest = path, found
+    def __init__(self, path: Path, found: Manifest, engine: Engine, threads: int) -> None:
+        self.path, self.manifest, self.threads = path, found, threads
         self.inputs, self.outputs = found.inputs, found.outputs
         self._engine = engine
         self._check = Feeds(found.inputs)
@@ -110,6 +111,20 @@ class Program:
         seconds = cast("PlanEngine", self._engine).profile(feeds)
         return [Timed(part["target"], part["nodes"], s) for part, s in zip(parts, seconds, strict=True)]
 
+    def kernels(self, feeds: Mapping[str, Array]) -> list[KernelCall]:
+        """The kernel calls of a run, each timed, while nobody else calls; empty where the target tells of none."""
+        self._check(feeds)
+        engine = self._engine
+        if isinstance(engine, VariantEngine):
+            return self.only(engine.choice(feeds)).kernels(feeds)
+        told = getattr(engine, "kernels", None)
+        return [] if told is None else cast("list[KernelCall]", told(feeds))
+
+    def ceilings(self) -> Ceilings:
+        """What this machine can do at best with the bundle's threads, measured by its target."""
+        target: type[Target] = registry.find("target", self.manifest.target_name)
+        return target.ceilings(self.threads)
+
     @property
     def variants(self) -> tuple[Dims, ...]:
         return self._engine.choice.variants if isinstance(self._engine, VariantEngine) else ()
@@ -127,10 +142,10 @@ class Program:
             return self
         program = {key: value for key, value in found.program.items() if key != "variants"}
         if variant is None:
-            return Program(self.path, replace(found, program=program), engine.general)
+            return Program(self.path, replace(found, program=program), engine.general, self.threads)
         chosen = found.program["variants"][variant]
         nodes = {**found.nodes, "after": chosen["nodes"]}
-        return Program(self.path, replace(found, program=chosen["program"], nodes=nodes), engine.engine(variant))
+        return Program(self.path, replace(found, program=chosen["program"], nodes=nodes), engine.engine(variant), self.threads)
 
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(map(str, self.outputs))

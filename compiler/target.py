@@ -15,6 +15,7 @@ from optc.compiler.numerics import Array
 
 if TYPE_CHECKING:  # a bundle is loaded and run without onnx-ir
     from optc.compiler import ir
+    from optc.compiler.measure.roofline import Ceilings
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,21 @@ class UnbuildableError(UserError):
         self.refused, self.early = dict(refused), early
 
 
+@dataclass(frozen=True)
+class KernelCall:
+    """A call of a kernel: the nodes behind it, seconds, multiply-adds (0: no product, or not known), and the bytes of its arrays.
+
+    `place` tells calls of one kernel at several places of a program apart.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    place: int
+    seconds: float
+    multiply_adds: int
+    bytes: int
+
+
 class Engine(Protocol):
     """A loaded program. `run` is called from many threads at once, with feeds that were checked; the caller owns the outputs."""
 
@@ -112,6 +128,11 @@ class Target(ABC):
     @abstractmethod
     def build(self, model: ir.Model) -> Artifact:
         """Raises UnbuildableError for what only trying shows; see compose.py."""
+
+    @classmethod
+    def ceilings(cls, threads: int) -> Ceilings:
+        """What this machine can do at best with that many threads, measured; for targets whose engines tell of kernels."""
+        raise NotImplementedError(cls.name)
 
     @classmethod
     @abstractmethod

@@ -14,6 +14,7 @@ from optc.targets.tvm import machine
 
 if TYPE_CHECKING:
     from optc.compiler import ir
+    from optc.compiler.measure.roofline import Ceilings
 
 
 _WEIGHTS = 1 << 30
@@ -50,6 +51,12 @@ class Cpu(Target):
         from optc.targets.tvm.build import build
 
         return build(model, machine.named(self.mcpu), "cpu")
+
+    @classmethod
+    def ceilings(cls, threads: int) -> Ceilings:
+        from optc.targets.tvm.ceilings import measure
+
+        return measure(threads)
 
     @classmethod
     def load(cls, folder: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> Engine:

@@ -71,12 +71,20 @@ def bench(
     size: Size = None,
     threads: Threads = None,
     processes: Annotated[bool, typer.Option("--processes", help="Run each program in a process of its own.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Of one bundle: the time of each kernel, beside what the machine can do at best.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Measure programs side by side: latency in alternating blocks, with 95 % intervals of ratios; memory, load, processor."""
     from optc.compiler.cores import cores
     from optc.compiler.measure import bench as measuring
 
+    if profile:
+        if len(models) != 1 or not models[0].is_dir():
+            raise UserError("one bundle is profiled at a time", place="--profile", hint="optc bench model.optc --profile")
+        _kernels(models[0], _sizes(size), threads or cores(), min(seconds, 3.0), json)
+        return
     engines = [name.strip() for name in against.split(",")]
     found = measuring.bench(models, engines, threads or cores(), batch, _sizes(size), seconds, processes)
     if json:
@@ -103,6 +111,35 @@ def bench(
         print(f"{name} ran its {f'fast path {text(dims)}' if dims else 'general program'}")
     for note in found.notes:
         print(note)
+
+
+def _kernels(path: Path, sizes: Mapping[str, int], threads: int, seconds: float, json: bool) -> None:
+    from optc.compiler.measure.profile import profile
+
+    found = profile(path, sizes, threads, seconds)
+    if json:
+        emit(found.document())
+        return
+    rows = []
+    for kernel in sorted(found.kernels, key=lambda k: -k.seconds):
+        nodes = ", ".join(kernel.nodes[:3]) + (f", and {len(kernel.nodes) - 3} more" if len(kernel.nodes) > 3 else "")
+        speed = 2e-9 * kernel.multiply_adds / kernel.seconds
+        rows.append(
+            [
+                kernel.name,
+                f"{1e6 * kernel.seconds:.1f}",
+                f"{kernel.seconds / found.seconds:.1%}",
+                f"{speed:.0f}" if kernel.multiply_adds else "-",
+                f"{1e-9 * kernel.bytes / kernel.seconds:.1f}",
+                f"{kernel.roofline:.0%}",
+                nodes,
+            ]
+        )
+    title = f"{path.name}: {1e3 * found.seconds:.3f} ms, {found.threads} threads"
+    table(title, ["kernel", "µs", "share", "GFLOP/s", "GB/s", "of roofline", "source nodes"], rows)
+    rates = ", ".join(f"{1e-9 * rate:.0f} of {megabytes(size)}" for size, rate in found.ceilings.reads)
+    print(f"between kernels: {1e6 * found.between:.1f} µs")
+    print(f"measured ceilings: {2e-9 * found.ceilings.multiply_adds:.0f} GFLOP/s; GB/s read: {rates}")
 
 
 def _row(told: Mapping[str, Any], joules: bool) -> list[str]:

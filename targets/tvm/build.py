@@ -23,6 +23,7 @@ from optc.targets.tvm.compact import compact
 from optc.targets.tvm.lower import bind, lower
 from optc.targets.tvm.schedule import schedule_module
 from optc.targets.tvm.shapes import once
+from optc.targets.tvm.trace import Made, kernels
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -40,7 +41,8 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
     threads = machine.cores
     target = tvm.target.Target(machine.tvm_target(threads))
     with target, tvm.transform.PassContext(opt_level=3):
-        fused = unaligned_inputs(fuse(lowered.module))
+        fused, calls = fuse(lowered.module, lowered.made)
+        fused = unaligned_inputs(fused)
         scheduled, notes = schedule_module(fused, machine)
         finished = finish(scheduled, lowered.computed)
         executable = relax.build(finished, target, relax_pipeline=None)
@@ -58,22 +60,17 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "weights": list(lowered.weights),
         "compact": forms,
         "work": lowered.work,
+        "kernels": calls,
     }
     return Artifact({library: code}, stored, program, tuple(notes))
 
 
-def fuse(module: Any) -> Any:
-    """Operators become PrimFuncs, and each chain of them one PrimFunc."""
+def fuse(module: Any, made: Made) -> tuple[Any, list[dict[str, Any]]]:
+    """Operators become PrimFuncs, and each chain of them one PrimFunc; the calls of these, see `trace`."""
     passes = relax.transform
-    return tvm.transform.Sequential(
-        [
-            passes.LegalizeOps(skip_ops=_VIEWS),
-            passes.DeadCodeElimination(),
-            passes.AnnotateTIROpPattern(),
-            passes.FuseOps(),
-            passes.FuseTIR(),
-        ]
-    )(module)
+    legal = tvm.transform.Sequential([passes.LegalizeOps(skip_ops=_VIEWS), passes.DeadCodeElimination()])(module)
+    grouped = tvm.transform.Sequential([passes.AnnotateTIROpPattern(), passes.FuseOps()])(legal)
+    return passes.FuseTIR()(grouped), kernels(legal, grouped, made)
 
 
 def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:

@@ -24,7 +24,9 @@ import numpy.typing as npt
 from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import dtype as dtype_named
+from optc.compiler.target import KernelCall
 from optc.targets.tvm.compact import expand
+from optc.targets.tvm.watch import Watch
 
 Array = npt.NDArray[Any]
 
@@ -84,6 +86,19 @@ class _Threads(threading.local):
 _threads = _Threads()
 
 
+def use_threads(count: int, most: int = 0) -> None:
+    """Size the calling thread's pool. Its greatest size, `most` or more, is fixed by the first call; the rest sleeps."""
+    if _threads.used == count:
+        return
+    configure = _runtime().get_global_func("runtime.config_threadpool")
+    if _threads.pool == 0:
+        _threads.pool = max(most, count, min(cores(), _USUAL))
+        configure(_AFFINITY_NONE, _threads.pool, ["0"] * _threads.pool)
+    _threads.used = count
+    count = min(count, _threads.pool)
+    configure(_AFFINITY_NONE, count, ["0"] * count)
+
+
 class TvmEngine:
     """A loaded library. `run` may be called from any number of threads."""
 
@@ -98,40 +113,56 @@ class TvmEngine:
         self._known: list[tuple[str, int, bool]] = [(name, i, any(bits)) for name, i, *bits in program.get("known", ())]
         self._limits: list[tuple[str, int, int]] = [tuple(limit) for limit in program.get("limits", ())]
         self._work: int = program["work"]
+        self._kernels: list[Mapping[str, Any]] = list(program.get("kernels", ()))
         self._outputs: list[str] = list(program["outputs"])
         self._views = {name: dtype_named(dtype) for name, dtype in program.get("views", {}).items()}
-        self._configure = self._ffi.get_global_func("runtime.config_threadpool")
         self._total = max(1, threads)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # machines nobody uses; None stands for one to be made
-        self._idle.put(self._machine())
+        self._idle.put(self._machine()["main"])
         for _ in range(self._total - 1):
             self._idle.put(None)
 
     def _machine(self) -> Any:
         machine = self._module["vm_load_executable"]()
         machine["vm_initialization"](_CPU, 0, _POOLED)
-        return machine["main"]
-
-    def _use(self, count: int) -> None:
-        """Size the calling thread's pool. Its greatest size is fixed when the thread first calls any engine; the rest sleeps."""
-        if _threads.used == count:
-            return
-        if _threads.pool == 0:
-            _threads.pool = max(self._total, min(cores(), _USUAL))
-            self._configure(_AFFINITY_NONE, _threads.pool, ["0"] * _threads.pool)
-        _threads.used = count
-        count = min(count, _threads.pool)
-        self._configure(_AFFINITY_NONE, count, ["0"] * count)
+        return machine
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for validated feeds. Feeds are read in place where they are contiguous.
 
         Raises UserError where a size is beyond what the code was made for.
         """
+        args, threads = self._arguments(feeds)
+        main = self._idle.get()
+        try:
+            if main is None:
+                main = self._machine()["main"]
+            alone = self._idle.qsize() == self._total - 1
+            use_threads(threads if alone else 1, self._total)
+            result = main(*args, *self._weights)
+        finally:
+            self._idle.put(main)
+        tensors = [result] if len(self._outputs) == 1 else result
+        found = {name: np.from_dlpack(tensor) for name, tensor in zip(self._outputs, tensors, strict=True)}
+        for name, dtype in self._views.items():
+            found[name] = found[name].view(dtype)
+        return found
+
+    def kernels(self, feeds: Mapping[str, Array]) -> list[KernelCall]:
+        """The kernel calls of a run, each timed, on a machine of its own. Not while others call: threads would be shared."""
+        args, threads = self._arguments(feeds)
+        machine, watch = self._machine(), Watch(self._kernels)
+        machine["set_instrument"](self._ffi.convert(watch))
+        use_threads(threads, self._total)
+        machine["main"](*args, *self._weights)
+        return watch.calls
+
+    def _arguments(self, feeds: Mapping[str, Array]) -> tuple[list[Any], int]:
+        """What `main` takes before the weights, and the threads that a call alone is worth."""
         for name, axis, most in self._limits:
             if (size := feeds[name].shape[axis]) > most:
                 raise UserError(f"dimension {axis} of '{name}' is {size}, and the model takes at most {most}")
-        args, elements = [], 0
+        args, elements = list[Any](), 0
         for name, dtype in self._inputs:
             feed = feeds[name]
             if feed.dtype != dtype or not feed.flags.c_contiguous:
@@ -144,17 +175,4 @@ class TvmEngine:
             args.append(feed if feed.flags.writeable or not feed.size else _tensor(self._ffi, feed))
         if self._known:
             args.append(self._ffi.Shape([_number(feeds[name].flat[index], bits) for name, index, bits in self._known]))
-        main = self._idle.get()
-        try:
-            if main is None:
-                main = self._machine()
-            alone = self._idle.qsize() == self._total - 1
-            self._use(self._total if alone and elements * self._work >= _WORTHWHILE else 1)
-            result = main(*args, *self._weights)
-        finally:
-            self._idle.put(main)
-        tensors = [result] if len(self._outputs) == 1 else result
-        found = {name: np.from_dlpack(tensor) for name, tensor in zip(self._outputs, tensors, strict=True)}
-        for name, dtype in self._views.items():
-            found[name] = found[name].view(dtype)
-        return found
+        return args, self._total if elements * self._work >= _WORTHWHILE else 1

@@ -84,7 +84,12 @@ def conv2d(
 
         return te.compute((x.shape[0], *out, outputs), finish, name="out")
 
-    return Kernel(tuple(weights), compute, lambda sizes: [output_extent(e, *v) for e, v in zip(sizes, window, strict=True)])
+    return Kernel(
+        tuple(weights),
+        compute,
+        lambda sizes: [output_extent(e, *v) for e, v in zip(sizes, window, strict=True)],
+        depth=weight[0].size,
+    )
 
 
 class _Image:

@@ -67,7 +67,12 @@ def depthwise(
             name="out",
         )
 
-    return Kernel(tuple(weights), compute, lambda sizes: [output_extent(e, *v) for e, v in zip(sizes, window, strict=True)])
+    return Kernel(
+        tuple(weights),
+        compute,
+        lambda sizes: [output_extent(e, *v) for e, v in zip(sizes, window, strict=True)],
+        depth=weight[0].size,
+    )
 
 
 def _tile(machine: Machine, width: Extent, channels: int) -> Tile:

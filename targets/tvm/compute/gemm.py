@@ -30,7 +30,7 @@ def gemm(machine: Machine, shape: Sequence[Extent], weight: Array, bias: Array |
     def compute(x: Any, w: Any, *rest: Any) -> Any:
         return _compute(tile, axis, outer, x, w, *rest)
 
-    return Kernel(tuple(weights), compute)
+    return Kernel(tuple(weights), compute, depth=inner)
 
 
 def _row_axis(shape: Sequence[Extent]) -> int:

@@ -17,11 +17,13 @@ class Kernel:
 
     A kernel with windows has `extents`: the output's height and width for an input's. Its `compute` takes `extents=`, variables
     that stand for them: long expressions of the input's sizes would make index arithmetic slow, and LLVM take minutes over it.
+    `depth`: multiply-adds that an element of the result needs, what is padded not counted; 0 where it is no product.
     """
 
     weights: tuple[Array, ...]
     compute: Callable[..., Any]
     extents: Callable[[Sequence[Extent]], list[Extent]] | None = None
+    depth: int = 0
 
 
 def static(extent: Extent) -> int | None:

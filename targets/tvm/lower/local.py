@@ -84,8 +84,8 @@ def deformable(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     columns = ctx.reshape(gathered, [own[0], group, each * taps, area])
     matrix = ctx.reshape(weight, [group, outputs // group, each * taps])
     y = ctx.emit(relax.op.matmul(matrix, columns))
-    y = ctx.reshape(y, [own[0], outputs, *extents])
     ctx.count(y, each * taps)
+    y = ctx.reshape(y, [own[0], outputs, *extents])
     return with_bias(ctx, y, [x, weight, inputs[3] if len(inputs) > 3 else None])
 
 

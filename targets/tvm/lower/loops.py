@@ -139,14 +139,10 @@ def kernel(
             [tuple(s) for s in shapes], list(tensors), build, name=name, dtype=dtypes, in_buffers=buffers, out_buffers=written
         )
 
-    made = ctx.builder.emit_te(
-        compute,
-        [ctx.tensor(x) for x in operands],
-        shapes,
-        primfunc_name_hint=name,
-        primfunc_attrs={"op_pattern": _OPAQUE, "tirx.is_scheduled": True},
-    )
+    attrs = {"op_pattern": _OPAQUE, "tirx.is_scheduled": True}
+    tensors = [ctx.tensor(x) for x in operands]
+    made = ctx.emit(ctx.builder.call_te(compute, tensors, shapes, primfunc_name_hint=name, primfunc_attrs=attrs))
     found = [made] if len(results) == 1 else [ctx.emit(relax.TupleGetItem(made, i)) for i in range(len(results))]
     for result in found:
-        ctx.count(result, 8)
+        ctx.moved(result)
     return found

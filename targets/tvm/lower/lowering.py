@@ -26,6 +26,7 @@ from optc.targets.tvm.lower import constants, growth, types
 from optc.targets.tvm.lower.dims import Dims
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, foreign, unusable
 from optc.targets.tvm.lower.work import UNKNOWN, typical
+from optc.targets.tvm.trace import Made
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -52,6 +53,7 @@ class Lowered:
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
     known: list[tuple[str, int, bool]]  # (input, element, as bits): numbers among the inputs that dimensions depend on
     limits: list[tuple[str, int, int]]  # (input, axis, size): the largest size that the code was made for
+    made: Made  # the nodes behind the variables of `main`
 
 
 def is_symbolic(operand: Operand) -> bool:
@@ -81,6 +83,7 @@ class Lowering:
         self._copies: dict[Any, int] = {}  # how long the expression of a variable is, see growth
         self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
         self._inlining = 0  # how deep in definitions of operators of ours
+        self._made, self._at = Made(), tuple[str, ...]()  # which nodes made what, and those behind the one being lowered
         self._refused: dict[str, str] = {}
         self._early: set[str] = set()
         self._inputs: list[ir.Value] = []
@@ -134,13 +137,14 @@ class Lowering:
         known = [(name, i, bits) for (name, bits), held in self._known.items() for i in range(len(held))]
         work = self._work // max(sum(self._typical(self._values[value]) for value in self._inputs), 1)
         limits = bounds.of_inputs(self._inputs, self._dims.largest)
-        return Lowered(module, inputs, names, views, self.weights, work, computed, known, limits)
+        return Lowered(module, inputs, names, views, self.weights, work, computed, known, limits, self._made)
 
     def _type(self, value: ir.Value) -> Any:
         return relax.TensorType(self._dims.of(value), types.raw(dtype_of(value.dtype, value.name)))
 
     def _attempt(self, node: ir.Node) -> None:
         """Lower a node; one that is refused is noted, and what it would make is taken as given, to find all such at once."""
+        self._at = ir.origin(node).sources
         try:
             if any(value in self._missing for value in node.inputs):
                 raise LaterError
@@ -240,7 +244,9 @@ class Lowering:
         return RefusedError(node, reason)
 
     def emit(self, expr: Any) -> Any:
-        return self.builder.emit(expr)
+        var = self.builder.emit(expr)
+        self._made.nodes[var.name] = self._at
+        return var
 
     def te(self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None, **known: Any) -> Any:
         """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own."""
@@ -254,14 +260,19 @@ class Lowering:
                 attrs = {"op_pattern": growth.ALONE}
                 call = self.builder.call_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
                 length = 1
-        result = self.builder.emit(call)
+        result = self.emit(call)
         self._copies[result] = max(1, length)
-        self.count(result, 8)  # what moving an element through memory takes
+        self.moved(result)
         return result
 
-    def count(self, result: Any, depth: int) -> None:
-        """Note that an element of the result takes `depth` multiply-adds."""
+    def moved(self, result: Any) -> None:
+        """Note that a result goes through memory."""
+        self._work += 8 * self._typical(result)  # in multiply-adds, of which about as many fit into the time of an element
+
+    def count(self, result: Any, depth: int, reader: Any = None) -> None:
+        """Note that an element takes `depth` multiply-adds: one of the result, or one that the `reader` reads first."""
         self._work += depth * self._typical(result)
+        self._made.depths[(result if reader is None else reader).name] = (depth, reader is not None)
 
     def _typical(self, operand: Operand) -> int:
         dims = [UNKNOWN if d in self._plain else self._meaning.get(d, d) for d in self.shape(operand)]

@@ -18,8 +18,8 @@ def call(ctx: Lowering, name: str, kernel: compute.Kernel, x: Any, spatial: Sequ
     sizes = [] if kernel.extents is None else [ctx.opaque(e) for e in kernel.extents(spatial)]
     known = {} if all(isinstance(e, int) for e in sizes) else {"extents": sizes}
     result = ctx.te(name, kernel.compute, x, *weights, pattern=FUSABLE, **known)
-    if kernel.weights:
-        ctx.count(result, kernel.weights[0].size // ctx.shape(result)[-1])
+    if kernel.depth:
+        ctx.count(result, kernel.depth)
     return result
 
 

@@ -30,6 +30,9 @@ def product(ctx: Lowering, a: Operand, b: Operand, bias: ir.Array | None) -> Any
     left, right = ctx.tensor(a), ctx.tensor(b)
     right = _fitted(ctx, left, right)
     result = _activations(ctx, left, right) if _tiled(ctx, left, right) else ctx.emit(relax.op.matmul(left, right))
+    depth = ctx.shape(left)[-1]
+    if isinstance(depth, int):
+        ctx.count(result, depth)
     return result if bias is None else elementwise(ctx, "bias", lambda x, y: x + y, result, bias)
 
 

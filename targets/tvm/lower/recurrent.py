@@ -61,8 +61,9 @@ def _recurrent(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand], cell: ce
 
     attrs = {"op_pattern": _OPAQUE, "tirx.is_scheduled": True}
     tensors = [ctx.tensor(operand) for operand in held.values()]
-    found = ctx.builder.emit_te(emitted, *tensors, steps, batch, primfunc_name_hint=node.op_type.lower(), primfunc_attrs=attrs)
-    ctx.count(held["x"], layer.hidden)
+    name = node.op_type.lower()
+    found = ctx.emit(ctx.builder.call_te(emitted, *tensors, steps, batch, primfunc_name_hint=name, primfunc_attrs=attrs))
+    ctx.count(held["x"], layer.hidden, found)
     results = {name: ctx.emit(relax.TupleGetItem(found, i)) for i, name in enumerate(wanted, 1)}
     return [_cast(ctx, results[n], dtype) if n in results else None for n in ("y", "h", "c")]
 
