@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from optc.compiler import analysis, ir
+from optc.compiler import ir
 from optc.compiler.dimensions import NOTED
 from optc.compiler.steps import Refusal, Removal, Step
 from optc.compiler.wiring import detach, feed, graph_of, put
@@ -69,21 +68,6 @@ class Editor:
         for graph in self._disordered:
             ir.sort_initializers(graph, self._rank.__getitem__)
         self._disordered.clear()
-
-    @contextmanager
-    def trial(self) -> Iterator[None]:
-        """What is edited inside is undone at the end, and neither counted nor bounded: a try, to see what it leads to."""
-        mark, limit, skip = self.mark(), self.limit, self.skip
-        noted = [(notes, len(notes)) for notes in (self.steps, self.removals, self.refusals)]
-        self.limit, self.skip = None, frozenset()
-        try:
-            yield
-        finally:
-            self.rollback(mark)
-            self.limit, self.skip = limit, skip
-            for notes, count in noted:
-                del notes[count:]
-            analysis.forget(self.graph)
 
     def changed_since(self, mark: int) -> bool:
         """Whether what the model computes may have changed: types, names and initializers alone do not change it."""

@@ -10,6 +10,7 @@ from optc.compiler.edit import Editor
 from optc.compiler.impossible import blocked
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
+from optc.compiler.trial import trial
 from optc.passes.cleanup.eliminate_dead import EliminateDead
 from optc.passes.cleanup.fold_constants import FoldConstants
 from optc.passes.cleanup.infer_shapes import InferShapes
@@ -68,7 +69,7 @@ def _asks_for_one(node: ir.Node) -> bool:
 
 def _fails(edit: Editor, graph: ir.Graph, node: ir.Node) -> bool:
     """Whether no run gets through the branch that keeps the rank, with what reads its results."""
-    with edit.trial():
+    with trial(edit):
         moved = behind(graph, node, differing(node))
         tried = sink(edit, graph, node, moved) if moved else node
         analysis.forget(edit.graph)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tvm
-from tvm import tirx
+from tvm import relax, tirx
 
 from optc.compiler import bounds, ir
 
@@ -35,3 +36,8 @@ class Dims:
             if key in self.largest:
                 self.analyzer.bind(self.variables[key], tvm.ir.Range(0, self.largest[key] + 1))
         return self.variables[key]
+
+
+def extents(dims: Sequence[Any]) -> Any:
+    """Dimensions, ints and expressions, as Relax has them."""
+    return relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in dims])

@@ -23,7 +23,7 @@ from optc.compiler import bounds, ir, ops
 from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, growth, types
-from optc.targets.tvm.lower.dims import Dims
+from optc.targets.tvm.lower.dims import Dims, extents
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, foreign, unusable
 from optc.targets.tvm.lower.work import UNKNOWN, typical
 from optc.targets.tvm.trace import Made
@@ -281,7 +281,7 @@ class Lowering:
     def tensor(self, operand: Operand) -> Any:
         """The operand as a Relax variable; a constant becomes a parameter, once for equal contents."""
         if is_symbolic(operand):
-            flat = self.emit(relax.op.shape_to_tensor(_extents(operand.ravel())))
+            flat = self.emit(relax.op.shape_to_tensor(extents(operand.ravel())))
             return self.reshape(flat, list(operand.shape))
         if is_constant(operand):
             return self.weight(operand)
@@ -344,7 +344,7 @@ class Lowering:
         return var if self.same_shape(self.shape(var), shape) else self._view(var, shape)
 
     def _view(self, var: Any, shape: Sequence[Dim]) -> Any:
-        return self._alias(self.emit(relax.op.reshape(var, _extents(shape))), var)
+        return self._alias(self.emit(relax.op.reshape(var, extents(shape))), var)
 
     def _alias(self, view: Any, var: Any) -> Any:
         """`view`, noted to share the memory of `var`."""
@@ -398,8 +398,3 @@ class Lowering:
             raise ContradictionError(f"its shapes contradict each other: {own} and {list(shape)}")
         view = self._view(var, own)
         return self._alias(self.builder.match_cast(view, relax.TensorType(list(shape), self.dtype(var))), view)
-
-
-def _extents(dims: Sequence[Dim]) -> Any:
-    """Dimensions as Relax has them."""
-    return relax.ShapeExpr([tirx.IntImm("int64", d) if isinstance(d, int) else d for d in dims])
