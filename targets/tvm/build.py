@@ -46,7 +46,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         scheduled, notes = schedule_module(fused, machine)
         finished = finish(scheduled, lowered.computed)
         executable = relax.build(finished, target, relax_pipeline=None)
-    stored, forms = compact(lowered.weights)
+    stored, forms = compact(lowered.parameters.arrays)
     code = link(executable.mod)
     library = f"lib/{variant}-{hashlib.sha256(code).hexdigest()[:12]}.so"
     program = {
@@ -57,7 +57,8 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "limits": [list(item) for item in lowered.limits],
         "outputs": lowered.outputs,
         "views": lowered.views,
-        "weights": list(lowered.weights),
+        "weights": list(lowered.parameters.arrays),
+        "filters": lowered.parameters.filters,
         "compact": forms,
         "work": lowered.work,
         "kernels": calls,

@@ -3,7 +3,8 @@ the same numbers, so int8 and codebook weights keep their size on disk whatever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ def compact(weights: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, s
 
 
 def expand(stored: Mapping[str, Array], forms: Mapping[str, str], name: str) -> Array:
-    """The weight of a name, as it was. It starts at a multiple of ALIGNMENT, as memory-mapped weights do. Engines that load from
-    one bundle have what they unpack from the same bytes together."""
+    """The weight of a name, as it was. What is unpacked starts at a multiple of ALIGNMENT, as memory-mapped weights do. Engines
+    that load from one bundle have what they unpack from the same bytes together."""
     if name not in forms:
         return stored[name]
     form, codes, values = forms[name], f"{name}.codes", f"{name}.values"
@@ -44,10 +45,16 @@ def expand(stored: Mapping[str, Array], forms: Mapping[str, str], name: str) -> 
     return _unpacked(stored[codes], stored[values], form)
 
 
-def _unpacked(codes: Array, values: Array, form: str) -> Array:
-    raw = np.empty(4 * codes.size + ALIGNMENT, np.uint8)
+def aligned(shape: Sequence[int]) -> Array:
+    """An array of float32 that starts at a multiple of ALIGNMENT, to be filled."""
+    size = 4 * math.prod(shape)
+    raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    whole = raw[start : start + 4 * codes.size].view(np.float32).reshape(codes.shape)
+    return raw[start : start + size].view(np.float32).reshape(shape)
+
+
+def _unpacked(codes: Array, values: Array, form: str) -> Array:
+    whole = aligned(codes.shape)
     if form == INT8:
         np.multiply(codes, values, out=whole)
     else:

@@ -24,8 +24,10 @@ import numpy.typing as npt
 from optc.compiler.cores import cores
 from optc.compiler.diagnostics import UserError
 from optc.compiler.manifest import dtype as dtype_named
+from optc.compiler.stored import Stored
 from optc.compiler.target import KernelCall
 from optc.targets.tvm.compact import expand
+from optc.targets.tvm.filtering import filtered
 from optc.targets.tvm.watch import Watch
 
 Array = npt.NDArray[Any]
@@ -76,6 +78,19 @@ def _number(element: Any, bits: bool) -> int:
     return int(np.float64(element).view(np.int64) if bits else element)
 
 
+def _weight(weights: Mapping[str, Array], program: Mapping[str, Any], name: str) -> Array:
+    """A weight as kernels read it."""
+    size = program.get("filters", {}).get(name)
+    if size is None:
+        return expand(weights, program["compact"], name)
+
+    def make() -> Array:
+        return filtered(expand(weights, program["compact"], name), size)
+
+    names = [n for n in (name, f"{name}.codes", f"{name}.values") if n in weights]
+    return weights.once(f"filtered {size}", names, make) if isinstance(weights, Stored) else make()
+
+
 class _Threads(threading.local):
     """How many workers the calling thread's pool was told to use, by any engine; 0 before the first call."""
 
@@ -105,9 +120,8 @@ class TvmEngine:
     def __init__(self, library: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> None:
         self._ffi = _runtime()
         self._module = self._ffi.load_module(str(library))
-        self._arrays = [
-            np.asarray(expand(weights, program["compact"], name), order="C") for name in program["weights"]
-        ]  # the tensors do not own them
+        self._arrays = [np.asarray(_weight(weights, program, name), order="C") for name in program["weights"]]
+        # the tensors do not own them
         self._weights = [_tensor(self._ffi, array) for array in self._arrays]
         self._inputs: list[tuple[str, np.dtype[Any]]] = [(name, dtype_named(dtype)) for name, dtype in program["inputs"]]
         self._known: list[tuple[str, int, bool]] = [(name, i, any(bits)) for name, i, *bits in program.get("known", ())]

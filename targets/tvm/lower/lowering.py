@@ -7,7 +7,6 @@ what is computed from it), so that reshapes by computed shapes stay symbolic and
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.target import UnbuildableError
 from optc.targets.tvm.lower import constants, growth, types
 from optc.targets.tvm.lower.dims import Dims, extents
+from optc.targets.tvm.lower.parameters import Parameters
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, foreign, unusable
 from optc.targets.tvm.lower.work import UNKNOWN, typical
 from optc.targets.tvm.trace import Made
@@ -48,7 +48,7 @@ class Lowered:
     inputs: list[tuple[str, str]]  # name, NumPy's name of the dtype; of those that ml_dtypes has, the bits are passed
     outputs: list[str]
     views: dict[str, str]  # outputs that come as bits -> NumPy's name of their dtype
-    weights: dict[str, ir.Array]  # in the order of the parameters
+    parameters: Parameters
     work: int  # multiply-adds an element of the inputs, about
     computed: list[tuple[Any, Any]]  # (expression of the inputs' dimensions, variable)
     known: list[tuple[str, int, bool]]  # (input, element, as bits): numbers among the inputs that dimensions depend on
@@ -70,7 +70,7 @@ class Lowering:
     def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule]) -> None:
         self.model, self.machine = model, machine
         self.builder = relax.BlockBuilder()
-        self.weights: dict[str, ir.Array] = {}
+        self.parameters = Parameters()
         self._table = table
         self._values: dict[ir.Value, Operand] = {}
         self._dims = Dims(model.graph)
@@ -79,7 +79,6 @@ class Lowering:
         self._plain: set[Any] = set()
         self._meaning: dict[Any, Any] = {}  # a computed dimension's variable -> its expression of the inputs' dimensions
         self._work = 0
-        self._parameters: dict[str, Any] = {}  # digest of a weight -> its variable
         self._copies: dict[Any, int] = {}  # how long the expression of a variable is, see growth
         self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
         self._inlining = 0  # how deep in definitions of operators of ours
@@ -127,7 +126,7 @@ class Lowering:
                 variables.append(relax.Var("known", relax.ShapeType(numbers)))
             if self._meaning:
                 variables.append(relax.Var("computed", relax.ShapeType(list(self._meaning))))
-            self.builder.emit_func_output(result, params=[*variables, *self._parameters.values()])
+            self.builder.emit_func_output(result, params=[*variables, *self.parameters.variables()])
         module = self.builder.get()
         module["main"] = module["main"].with_attr("num_input", len(variables))  # the weights are ours: not checked a call
         inputs = [(value.name or "", dtype_of(value.dtype, value.name)) for value in self._inputs]
@@ -137,7 +136,7 @@ class Lowering:
         known = [(name, i, bits) for (name, bits), held in self._known.items() for i in range(len(held))]
         work = self._work // max(sum(self._typical(self._values[value]) for value in self._inputs), 1)
         limits = bounds.of_inputs(self._inputs, self._dims.largest)
-        return Lowered(module, inputs, names, views, self.weights, work, computed, known, limits, self._made)
+        return Lowered(module, inputs, names, views, self.parameters, work, computed, known, limits, self._made)
 
     def _type(self, value: ir.Value) -> Any:
         return relax.TensorType(self._dims.of(value), types.raw(dtype_of(value.dtype, value.name)))
@@ -287,15 +286,11 @@ class Lowering:
             return self.weight(operand)
         return operand
 
-    def weight(self, array: ir.Array) -> Any:
-        array = types.hold(np.ascontiguousarray(array).reshape(array.shape))
-        digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
-        if digest not in self._parameters:
-            name = f"w{len(self.weights)}"
-            self.weights[name] = array
-            self._parameters[digest] = relax.Var(name, relax.TensorType(array.shape, str(array.dtype)))
-            self._borrowed.add(self._parameters[digest])
-        return self._parameters[digest]
+    def weight(self, array: ir.Array, size: int = 0) -> Any:
+        """A parameter; with a size, one for Winograd's filtering."""
+        var = self.parameters.of(array, size)
+        self._borrowed.add(var)
+        return var
 
     def shape(self, operand: Operand) -> list[Dim]:
         if isinstance(operand, np.ndarray):

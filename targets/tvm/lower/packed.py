@@ -7,6 +7,7 @@ from typing import Any
 
 from optc.compiler import ir
 from optc.targets.tvm import compute
+from optc.targets.tvm.lower import winograd
 from optc.targets.tvm.lower.lowering import Dim, Lowering
 
 FUSABLE = 4  # FuseOps' kOutEWiseFusable: elementwise operators on the result join the kernel as its epilogue
@@ -27,6 +28,9 @@ def convolve(
     ctx: Lowering, x: Any, weight: ir.Array, bias: ir.Array | None, group: int, window: dict[str, Any], layout: str = "NHWC"
 ) -> Any:
     """A two-dimensional convolution with constant float32 weights [O, I / group, KH, KW]; its result is NHWC."""
+    plan = winograd.suited(ctx, x, weight, group, window, layout)
+    if plan is not None:
+        return winograd.convolve(ctx, ctx.tensor(x), weight, bias, plan)
     kernel = compute.conv2d(ctx.machine, ctx.shape(x), weight, bias, group=group, layout=layout, **window)
     own = ctx.shape(x)
     return call(ctx, "conv2d", kernel, ctx.tensor(x), own[1:3] if layout == "NHWC" else own[2:])

@@ -5,11 +5,11 @@ from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 
 from optc.targets.tvm.machine import Machine
-from optc.targets.tvm.schedule import depthwise, elementwise, reduction, tile
+from optc.targets.tvm.schedule import depthwise, elementwise, reduction, tile, winograd
 from optc.targets.tvm.schedule.functions import expand
 from optc.targets.tvm.schedule.tails import exact
 
-RULES = (tile, depthwise, elementwise, reduction)  # the first that matches is taken
+RULES = (tile, depthwise, winograd, elementwise, reduction)  # the first that matches is taken
 
 
 def schedule_module(mod: tvm.IRModule, machine: Machine) -> tuple[tvm.IRModule, tuple[str, ...]]:
