@@ -18,6 +18,7 @@ from tvm import relax, tirx
 from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError, UserError
 from optc.compiler.target import Artifact
+from optc.targets.tvm import registers
 from optc.targets.tvm.alignment import unaligned_inputs
 from optc.targets.tvm.compact import compact
 from optc.targets.tvm.lower import bind, lower
@@ -45,7 +46,7 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         fused = unaligned_inputs(fused)
         scheduled, notes = schedule_module(fused, machine)
         finished = finish(scheduled, lowered.computed)
-        executable = relax.build(finished, target, relax_pipeline=None)
+        executable = relax.build(finished, target, relax_pipeline=None, tir_pipeline=registers.PIPELINE)
     stored, forms = compact(lowered.parameters.arrays)
     code = link(executable.mod)
     library = f"lib/{variant}-{hashlib.sha256(code).hexdigest()[:12]}.so"

@@ -36,6 +36,7 @@ _CPU, _POOLED = 1, 2  # DLPack's device type; the runtime's allocator that keeps
 _AFFINITY_NONE = -2  # any mode that takes its worker count from the list; nothing is pinned, see _runtime
 _WORTHWHILE = 5_000_000  # multiply-adds: below about 50 µs of work, waking other threads costs more than they do
 _USUAL = 16  # a caller's pool has as many workers as cores up to this, or what its first engine asks for
+_MISFITS = ("Mismatched ", "match_cast")  # what TVM says where an extent is not what a kernel, or an operator, needs
 _SPINS = "4000"  # yields before an idle worker sleeps: about a millisecond, longer than any gap between two kernels
 
 
@@ -144,7 +145,7 @@ class TvmEngine:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for validated feeds. Feeds are read in place where they are contiguous.
 
-        Raises UserError where a size is beyond what the code was made for.
+        Raises UserError where a size is beyond what the code was made for, or none that an operator of the model takes.
         """
         args, threads = self._arguments(feeds)
         main = self._idle.get()
@@ -154,6 +155,10 @@ class TvmEngine:
             alone = self._idle.qsize() == self._total - 1
             use_threads(threads if alone else 1, self._total)
             result = main(*args, *self._weights)
+        except (ValueError, RuntimeError) as error:
+            if not any(sign in str(error) for sign in _MISFITS):
+                raise
+            raise UserError(f"the model does not take inputs of these sizes: {' '.join(str(error).split())}") from error
         finally:
             self._idle.put(main)
         tensors = [result] if len(self._outputs) == 1 else result

@@ -38,10 +38,10 @@ def test_native_at_every_rate_over_a_stream(case: coverage.Case, tmp_path: Path)
 def test_a_frame_that_the_model_does_not_take_fails_there_and_harms_no_other(tmp_path: Path) -> None:
     """More samples than one step of the encoder give a tensor of another rank, which its LSTM does not take."""
     made = optc.compile(zoo.fetch("silero_vad"), tmp_path / "b.optc", shapes=RECIPES["silero_vad"].inputs, cache=False)
-    assert [("16 kHz" if "then" in note else "8 kHz") for note in made.notes if "fails" in note] == ["16 kHz", "8 kHz"]
+    assert made.notes == () and made.fallback is None
     program = optc.load(tmp_path / "b.optc", threads=1)
     for width, rate in ((576, 8000), (1088, 16000)):
-        with pytest.raises(UserError, match=r"LSTM is given what no input makes valid: .* rank 3"):
+        with pytest.raises(UserError, match="does not take inputs of these sizes"):
             program.run(feeds(width, rate))
     for width, rate in ((288, 8000), (576, 16000)):
         assert program.run(feeds(width, rate))["output"].shape == (1, 1)

@@ -30,7 +30,8 @@ def conv2d(
     """float32 convolution to NHWC as ONNX's Conv: `weight` [O, I / group, KH, KW], `pads` (top, left, bottom, right).
 
     `layout` is x's: NHWC, or NCHW for an image of few channels. Batch, height and width may be symbolic.
-    Weights are packed [group, O / group / width, KH, KW, I / group, width], O / group padded with zeros to the tile's width.
+    Weights are packed [group, O / group / width, KH, KW, I / group, width], O / group padded to the tile's width with zeros;
+    where nothing is padded, group and block are one axis.
     """
     channels = shape[3] if layout == "NHWC" else shape[1]
     outputs, inputs, *kernel = weight.shape
@@ -47,6 +48,9 @@ def conv2d(
     packed = weight.reshape(group, per_group, inputs, *kernel).transpose(0, 3, 4, 2, 1)
     packed = pad_last(packed, round_up(per_group, tile.width)).reshape(group, *kernel, inputs, -1, tile.width)
     weights = [np.ascontiguousarray(packed.transpose(0, 4, 1, 2, 3, 5))]
+    flat = group == 1 or per_group % tile.width == 0  # no tile has channels of two groups
+    if flat:
+        weights[0] = weights[0].reshape(1, -1, *weights[0].shape[2:])
     if bias is not None:
         weights.append(np.ascontiguousarray(bias))
     few = static(channels) is not None and channels <= _FEW_CHANNELS
@@ -69,17 +73,18 @@ def conv2d(
         span = w.shape[1] * tile.width
 
         def product(n: Any, h: Any, q: Any, *c: Any) -> Any:
-            g, j = c if group > 1 else (0, *c)
+            g, j = (0, *c) if flat else c
+            first = (g if not flat else j // per_group if group > 1 else 0) * inputs
             return te.sum(
-                source(n, h * sh + kh * dh, q * sw + kw * dw, g * inputs + k) * w[g, j // tile.width, kh, kw, k, j % tile.width],
+                source(n, h * sh + kh * dh, q * sw + kw * dw, first + k) * w[g, j // tile.width, kh, kw, k, j % tile.width],
                 axis=[kh, kw, k],
             )
 
-        columns = (group, span) if group > 1 else (span,)  # each group is padded: no tile has channels of two
+        columns = (span,) if flat else (group, span)
         acc = te.compute((x.shape[0], *rounded, *columns), product, name="acc", attrs=dict(tile.attributes("tile", axis)))
 
         def finish(n: Any, h: Any, q: Any, c: Any) -> Any:
-            total = acc[n, h, q, c // per_group, c % per_group] if group > 1 else acc[n, h, q, c]
+            total = acc[n, h, q, c] if flat else acc[n, h, q, c // per_group, c % per_group]
             return total if b is None else total + b[c]
 
         return te.compute((x.shape[0], *out, outputs), finish, name="out")

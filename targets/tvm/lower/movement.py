@@ -129,7 +129,11 @@ def squeeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         return ctx.reshape(inputs[0], fed_axes.without(ctx, own, axes))
     if axes is None:
         axes = [i for i, d in enumerate(own) if isinstance(d, int) and d == 1]
-    return ctx.reshape(inputs[0], [d for i, d in enumerate(own) if i not in axes])
+    gone = {a % len(own) for a in axes}
+    x = inputs[0]
+    if any(not isinstance(own[a], int) for a in gone):  # seen at run time, where another extent than 1 must not pass
+        x = ctx.assume_shape(ctx.tensor(x), [1 if i in gone else d for i, d in enumerate(own)])
+    return ctx.reshape(x, [d for i, d in enumerate(own) if i not in gone])
 
 
 def unsqueeze(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

@@ -46,6 +46,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         copy_loops(schedule, stage, machine, parallel=False)
     schedule.reverse_compute_at(last, qo, preserve_unit_loops=True)
     finish_tile(schedule, last, math.gcd(lanes, int(shape(schedule, last)[-1])))
+    schedule.unroll(schedule.get_loops(last)[-3])
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, kh)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from optc.compiler import load
+from optc.compiler.diagnostics import UserError
 from optc.targets.tvm import machine
 from optc.targets.tvm.lower import lower
 from optc.targets.tvm.lower.einsum import parse
@@ -84,7 +85,7 @@ def test_einsum_of_weights_halves_and_integers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["p"], np.einsum("nm,mq->qn", i, j))
     lowered = lower(load.from_proto(model.proto, "test"), machine.host())
     assert sum(variable.name_hint.startswith("gemm") for variable in lowered.module.functions) == 2
-    with pytest.raises(ValueError, match="match"):  # M of one input is P of another, which only a call can tell
+    with pytest.raises(UserError, match="match"):  # M of one input is P of another, which only a call can tell
         model.engine.run({"x": x, "h": h, "i": i, "j": j[:2]})
 
 

@@ -380,5 +380,12 @@ def test_branches_join_where_only_one_of_them_assumes_a_shape(join: str, tmp_pat
 
 def test_a_shape_that_was_assumed_is_checked_at_run_time(tmp_path: Path) -> None:
     model = Compiled("g (float[N, 4] x, float[M, 4] z) => (float[P, 4] y) { r = Relu(z)  y = Add(x, r) }", tmp_path)
-    with pytest.raises(ValueError, match="expected to match input_0"):
+    with pytest.raises(UserError, match="expected to match input_0"):
         model.engine.run({"x": _floats(3, 4), "z": _floats(2, 4)})
+
+
+def test_a_squeezed_extent_that_is_not_one_fails(tmp_path: Path) -> None:
+    model = Compiled("g (float[N,4,T] x) => (float[A,B] y) <int64[1] at = {-1}> { s = Squeeze (x, at) y = Relu (s) }", tmp_path)
+    model.check(x=_floats(3, 4, 1))
+    with pytest.raises(UserError, match="does not take inputs of these sizes"):
+        model.engine.run({"x": _floats(3, 4, 2)})
