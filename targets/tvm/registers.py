@@ -65,7 +65,7 @@ def _split(body: Any) -> Any:
     values = {
         buffer: {i: tirx.decl_buffer((1,), buffer.dtype, f"{buffer.name}_{i}") for i in found}
         for buffer, found in places.items()
-        if uses[buffer] == 0
+        if found and uses[buffer] == 0
     }
     return _replaced(body, values) if values else body
 

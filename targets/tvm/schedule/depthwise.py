@@ -13,7 +13,7 @@ from optc.targets.tvm.schedule.blocks import (
     inline_prologue,
     shape,
 )
-from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, likely_work, schedule_pass
+from optc.targets.tvm.schedule.loops import PARALLEL_WORK, copy_loops, finish_tile, likely_work, schedule_pass, unroll
 
 KIND = "depthwise"
 
@@ -46,7 +46,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         copy_loops(schedule, stage, machine, parallel=False)
     schedule.reverse_compute_at(last, qo, preserve_unit_loops=True)
     finish_tile(schedule, last, math.gcd(lanes, int(shape(schedule, last)[-1])))
-    schedule.unroll(schedule.get_loops(last)[-3])
+    unroll(schedule, schedule.get_loops(last)[-3])
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
     schedule.decompose_reduction(acc, kh)

@@ -61,6 +61,12 @@ def vectorize_inner(schedule: Schedule, block: Block, machine: Machine) -> None:
         schedule.vectorize(vector)
 
 
+def unroll(schedule: Schedule, loop: Loop) -> None:
+    """Unroll a loop where its extent is known."""
+    if extent(schedule, loop) is not None:
+        schedule.unroll(loop)
+
+
 def elements(schedule: Schedule, loops: Sequence[Loop]) -> int:
     """How often the loops run together, a typical extent standing for a symbolic one."""
     return product([extent(schedule, loop) or _SYMBOLIC for loop in loops])

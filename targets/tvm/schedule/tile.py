@@ -26,6 +26,7 @@ from optc.targets.tvm.schedule.loops import (
     likely_work,
     product,
     schedule_pass,
+    unroll,
 )
 from optc.targets.tvm.schedule.tails import FINISH, ROWS, TASK, WORTH
 
@@ -75,11 +76,6 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         if kind != "whole":
             schedule.compute_at(stage, outer if kind == "columns" else task)
         copy_loops(schedule, stage, machine, parallel=kind == "whole")
-    if groups:  # what is stored by group and channel and read by channel alone is no tile of its own
-        kept = schedule.cache_write(acc, 0, "global")
-        schedule.reverse_compute_at(kept, task, preserve_unit_loops=True)
-        finish_tile(schedule, kept, lanes)
-        schedule.unroll(schedule.get_loops(kept)[1 + len(within) + axis])
     schedule.reverse_compute_at(last, task, preserve_unit_loops=True)
     columns = _columns(shape(schedule, last)[-1], count, lanes)
     if exact or columns is None or packs:
@@ -89,7 +85,7 @@ def apply(func: tirx.PrimFunc, machine: Machine) -> Schedule | None:
         schedule.annotate(ri, ROWS, 1)
         schedule.annotate(rows, FINISH, 1)
     else:
-        schedule.unroll(rows)
+        unroll(schedule, rows)
     finish_tile(schedule, last, columns or lanes)
     if broadcast is not None:
         schedule_pass(schedule, broadcast, machine)
