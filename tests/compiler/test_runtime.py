@@ -114,7 +114,7 @@ def test_native_code_is_not_reached_by_a_wrong_feed(path: Path) -> None:
         def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
             raise RuntimeError("native code was reached")
 
-    guarded = Program(path, bundle.read(path), Engine())
+    guarded = Program(path, bundle.read(path), Engine(), 1)
     with pytest.raises(UserError):
         guarded.run({**feeds(), "x": np.ones((2, 5), np.float32)})
     with pytest.raises(RuntimeError, match="reached"):
