@@ -12,6 +12,7 @@ from optc.compiler import ir
 from optc.compiler.edit import Editor
 from optc.compiler.numerics import Numerics
 from optc.compiler.pipeline import Pass
+from optc.passes.layout.shuffles import shuffled
 
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # as `perm` of a Transpose: NCHW -> NHWC, and back
 _FEW_CHANNELS = 4  # an image of so few is read in place by the first convolution
@@ -46,8 +47,8 @@ _OWN_ELEMENTWISE = frozenset({"Gelu", "GeluTanh"})  # of the `optc` domain
 class ChannelsLast(Pass):
     """Conv(x) -> Transpose(ConvChannelsLast(Transpose(x))), and what follows takes the value from before the transpose back.
 
-    Elementwise operators, Concat, Pad, reductions, global pools, Resize, Softmax and Transpose are carried along, so
-    transposes remain only where something needs the other layout: at the graph's edges, mostly.
+    Elementwise operators, Concat, channel shuffles, Pad, reductions, global pools, Resize, Softmax and Transpose are carried
+    along, so transposes remain only where something needs the other layout: at the graph's edges, mostly.
     """
 
     name = "channels-last"
@@ -87,6 +88,9 @@ class _Layout:
             return self._window if _rank(first) == 4 and self._windowed(node) else None
         if kind in _ELEMENTWISE:
             return self._elementwise if self._carries(node) else None
+        if kind == "Reshape":
+            found = shuffled(node)
+            return self._shuffle if found is not None and found[0] in self.last else None
         if first not in self.last and not (kind == "Concat" and any(v in self.last for v in node.inputs)):
             return None
         if kind in _GLOBAL:
@@ -248,6 +252,24 @@ class _Layout:
         axis = _FIRST[int(ir.attribute(node, "axis")) % 4]
         inputs = [self._twin(v, node) for v in node.inputs if v is not None]
         self._replace(node, self._made("Concat", inputs, {"axis": axis}, node))
+
+    def _shuffle(self, node: ir.Node) -> None:
+        """[N, H, W, C] -> [N, H, W, groups, C / groups] -> [N, H, W, C / groups, groups] -> [N, H, W, C]."""
+        found = shuffled(node)
+        if found is None or found[0].shape is None:
+            return
+        image, groups, each = found
+        n, _, h, w = found[0].shape
+        view = self._view(self.last[image], (groups, each), node)
+        self.edit.set_type(view.outputs[0], image.dtype, ir.Shape([n, h, w, groups, each]))
+        turned = self._made("Transpose", [view.outputs[0]], {"perm": (0, 1, 2, 4, 3)}, node)
+        self.edit.set_type(turned.outputs[0], image.dtype, ir.Shape([n, h, w, each, groups]))
+        self._replace(node, self._view(turned.outputs[0], (groups * each,), node))
+
+    def _view(self, value: ir.Value, channels: Sequence[int], node: ir.Node) -> ir.Node:
+        """A Reshape that keeps the first three axes."""
+        held = self.edit.initializer(np.array([0, 0, 0, *channels], np.int64), f"{node.name}_view")
+        return self._made("Reshape", [value, held], {}, node)
 
     def _padded(self, node: ir.Node) -> bool:
         return len(node.inputs) in (2, 3) and ir.const_tensor(node.inputs[1]) is not None

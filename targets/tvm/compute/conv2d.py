@@ -9,7 +9,7 @@ from tvm import te, tirx
 from optc.targets.tvm.compute.depthwise import depthwise
 from optc.targets.tvm.compute.gemm import gemm
 from optc.targets.tvm.compute.kernel import Array, Extent, Kernel, output_extent, pad_last, pair, round_up, simple, static
-from optc.targets.tvm.compute.tile import choose
+from optc.targets.tvm.compute.tile import choose, of_group
 from optc.targets.tvm.machine import Machine
 
 _FEW_CHANNELS = 8  # up to here padding costs as much as the products: it is done by rows, in cache
@@ -44,7 +44,7 @@ def conv2d(
     extents = [output_extent(simple(e), *w) for e, w in zip((height, width), window, strict=True)]
     axis = 1 if static(extents[1]) == 1 and static(extents[0]) != 1 else 2
     per_group = outputs // group
-    tile = choose(machine, extents[axis - 1], per_group)
+    tile = (of_group if group > 1 else choose)(machine, extents[axis - 1], per_group)
     packed = weight.reshape(group, per_group, inputs, *kernel).transpose(0, 3, 4, 2, 1)
     packed = pad_last(packed, round_up(per_group, tile.width)).reshape(group, *kernel, inputs, -1, tile.width)
     weights = [np.ascontiguousarray(packed.transpose(0, 4, 1, 2, 3, 5))]

@@ -1,5 +1,6 @@
 """The register tile: `mr` rows (pixels) by `nv` vectors of `lanes` output channels whose sums stay in registers."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,19 @@ def choose(machine: Machine, rows: Extent, channels: int, most: int = 32) -> Til
     A step of the reduction costs `mr * nv` multiply-adds on two units; its `mr` broadcasts and `nv` loads of weights, which come
     from the second-level cache, hide behind them in part. The two weights were fitted to measured tiles.
     """
-    lanes = lanes_for(machine, channels)
+    return _best(machine, rows, channels, lanes_for(machine, channels), most)
+
+
+def of_group(machine: Machine, rows: Extent, channels: int) -> Tile:
+    """The tile of a grouped convolution, `channels` of a group: it divides them, if vectors of a whole or half register do."""
+    lanes = math.gcd(channels, machine.lanes())
+    if lanes < machine.lanes() // 2:
+        return choose(machine, rows, channels)
+    return _best(machine, rows, channels, lanes, whole=True)
+
+
+def _best(machine: Machine, rows: Extent, channels: int, lanes: int, most: int = 32, whole: bool = False) -> Tile:
+    """The best tile with vectors of that many lanes; `whole`: of those that divide the channels."""
     vectors = -(-channels // lanes)
     known = static(rows)
     samples = [known] if known is not None else list(_TYPICAL)
@@ -86,7 +99,10 @@ def choose(machine: Machine, rows: Extent, channels: int, most: int = 32) -> Til
 
     limit = min(most, known or _SYMBOLIC_ROWS)
     tiles = [
-        (mr, nv) for nv in range(1, min(vectors, 8) + 1) for mr in range(1, limit + 1) if mr * nv + nv + 1 <= machine.registers
+        (mr, nv)
+        for nv in range(1, min(vectors, 8) + 1)
+        for mr in range(1, limit + 1)
+        if mr * nv + nv + 1 <= machine.registers and not (whole and vectors % nv)
     ]
     mr, nv = min(tiles, key=cost)
     return Tile(mr, nv, lanes)

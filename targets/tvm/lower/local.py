@@ -31,10 +31,23 @@ def local_response(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> A
             return te.sum(value * value, axis=k)
 
         total = te.compute(x.shape, squares, name="squares")
-        factor, power = tirx.const(alpha / size, dtype), tirx.const(beta, dtype)
-        return te.compute(x.shape, lambda *at: x(*at) / tirx.pow(bias + factor * total(*at), power), name="lrn")
+        factor = tirx.const(alpha / size, dtype)
+        return te.compute(x.shape, lambda *at: x(*at) / _raised(bias + factor * total(*at), beta), name="lrn")
 
     return ctx.te("lrn", compute, ctx.tensor(x))
+
+
+def _raised(value: Any, power: float) -> Any:
+    """value ^ power: of roots where the power is a few quarters, as LRN's mostly is, since `pow` is a call for each element."""
+    quarters = 4 * power
+    if quarters not in range(1, 8):
+        return tirx.pow(value, tirx.const(power, value.ty.dtype))
+    root = tirx.sqrt(value)
+    parts = [part for bit, part in ((4, value), (2, root), (1, tirx.sqrt(root))) if int(quarters) & bit]
+    result = parts[0]
+    for part in parts[1:]:
+        result = result * part
+    return result
 
 
 def columns_to_image(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
