@@ -21,6 +21,7 @@ from optc.compiler.target import Artifact
 from optc.targets.tvm import registers
 from optc.targets.tvm.alignment import unaligned_inputs
 from optc.targets.tvm.compact import compact
+from optc.targets.tvm.destinations import in_place
 from optc.targets.tvm.lower import bind, lower
 from optc.targets.tvm.schedule import schedule_module
 from optc.targets.tvm.shapes import once
@@ -45,7 +46,8 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         fused, calls = fuse(lowered.module, lowered.made)
         fused = unaligned_inputs(fused)
         scheduled, notes = schedule_module(fused, machine)
-        finished = finish(scheduled, lowered.computed)
+        placed, calls = in_place(with_memory(scheduled), calls, machine)
+        finished = finish(placed, lowered.computed)
         executable = relax.build(finished, target, relax_pipeline=None, tir_pipeline=registers.PIPELINE)
     stored, forms = compact(lowered.parameters.arrays)
     code = link(executable.mod)
@@ -75,14 +77,17 @@ def fuse(module: Any, made: Made) -> tuple[Any, list[dict[str, Any]]]:
     return passes.FuseTIR()(grouped), kernels(legal, grouped, made)
 
 
+def with_memory(module: Any) -> Any:
+    """Kernels take the memory of their results as arguments."""
+    passes = relax.transform
+    return tvm.transform.Sequential([passes.ToNonDataflow(), passes.RemovePurityChecking(), passes.CallTIRRewrite()])(module)
+
+
 def finish(module: Any, computed: Sequence[tuple[Any, Any]]) -> Any:
     """Down to the virtual machine's instructions: memory is planned, dimensions are computed once a call."""
     passes = relax.transform
     planned = tvm.transform.Sequential(
         [
-            passes.ToNonDataflow(),
-            passes.RemovePurityChecking(),
-            passes.CallTIRRewrite(),
             passes.StaticPlanBlockMemory(),
             passes.LowerAllocTensor(),
             passes.KillAfterLastUse(),

@@ -32,6 +32,9 @@ class Watch:
             self._met[name] += 1
             arrays = [a for a in args if hasattr(a, "shape") and hasattr(a, "dtype")]
             sizes = [prod(a.shape) for a in arrays]
+            if "share" in kernel:
+                written, of = kernel["share"]
+                sizes[-1] = sizes[-1] // of * written
             moved = sum(size * (a.dtype.bits // 8 or 1) for size, a in zip(sizes, arrays, strict=True))
             work = kernel["depth"] * sizes[kernel["of"]] if kernel["depth"] else 0
             self.calls.append(KernelCall(name, tuple(kernel["nodes"]), place, stopped - self._start, work, moved))

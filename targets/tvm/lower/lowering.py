@@ -247,16 +247,20 @@ class Lowering:
         self._made.nodes[var.name] = self._at
         return var
 
-    def te(self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None, **known: Any) -> Any:
-        """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own."""
-        attrs = {} if pattern is None else {"op_pattern": pattern}
+    def te(
+        self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None, marks: Any = None, **known: Any
+    ) -> Any:
+        """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own.
+
+        `marks` are attributes of a function that is not fused with others."""
+        attrs = {**(marks or {}), **({} if pattern is None else {"op_pattern": pattern})}
         call = self.builder.call_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
         length = 1
         if pattern is None:
             operands = [self._copies.get(x, 1) for x in call.args[1]]
             length = growth.copies(self.builder.get()[call.args[0]], operands)
             if length > growth.LIMIT and max(operands) > 1:
-                attrs = {"op_pattern": growth.ALONE}
+                attrs["op_pattern"] = growth.ALONE
                 call = self.builder.call_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
                 length = 1
         result = self.emit(call)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tvm import relax, te, tirx
+from tvm import te, tirx, topi
 
 from optc.compiler import ir
+from optc.targets.tvm.destinations import AXIS
 from optc.targets.tvm.lower import fed_axes, types
 from optc.targets.tvm.lower.elementwise import read
 from optc.targets.tvm.lower.lowering import Dim, Lowering, Operand, is_constant
@@ -178,7 +179,7 @@ def concat(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
         parts.append(var if ctx.same_shape(own, wanted) else ctx.assume_shape(var, wanted))
     if len(parts) < 2:
         return parts[0] if parts else inputs[0]
-    return ctx.emit(relax.op.concat(parts, axis))
+    return ctx.te("concat", lambda *xs: topi.concatenate(xs, axis), *parts, marks={AXIS: axis})
 
 
 def split(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:

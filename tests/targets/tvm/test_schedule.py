@@ -8,7 +8,7 @@ import pytest
 import tvm
 from tvm import relax, te, tirx, topi
 
-from optc.targets.tvm.build import finish
+from optc.targets.tvm.build import finish, with_memory
 from optc.targets.tvm.compute import conv2d, global_average_pool
 from optc.targets.tvm.machine import Machine, host, named
 from optc.targets.tvm.schedule import RULES, schedule_module
@@ -198,7 +198,7 @@ def test_relax_fuses_epilogues_into_kernels_and_the_rules_find_their_tiles(symbo
     mod = relax.transform.FuseTIR()(relax.transform.FuseOps()(mod))
     scheduled, notes = schedule_module(mod, HOST)
     assert notes == ()
-    executable = relax.build(finish(scheduled, []), tvm.target.Target(HOST.tvm_target(1)), relax_pipeline=None)
+    executable = relax.build(finish(with_memory(scheduled), []), tvm.target.Target(HOST.tvm_target(1)), relax_pipeline=None)
     values = normal(2, size, size, count, seed=5)
     got = relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(values)).numpy()
     np.testing.assert_allclose(got, squeeze_excite(values, depth, squeeze, excite, point), rtol=1e-3, atol=1e-3)
