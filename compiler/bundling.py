@@ -188,6 +188,10 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     general = program.only(None)
     actual = [general.run(f) for f in feeds]
     _hold(compare(wanted, actual), recipe.target)
+    for other in recipe.target.stand_ins():
+        with other:
+            once = runtime.load(trial).only(None)
+            _hold(compare(wanted, [once.run(f) for f in feeds]), recipe.target)
     if asked:
         draft = replace(draft, contracts={**contracts, "variants": specialize.hold(program, asked)})
     evidence: Mapping[str, Any]

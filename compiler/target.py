@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -62,15 +63,16 @@ class Artifact:
             numbered = (f"{stem}-{n}{dot}{suffix}" for n in itertools.count(number))
             names[name] = next(n for n in itertools.chain((name,), numbered) if files.get(n, content) == content)
             files[names[name]] = content
-        return _renamed(self.program, names)
+        return dict(_renamed(self.program, names))
 
 
-def _renamed(program: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The program, its parts too, with its files by their new names."""
-    found: dict[str, Any] = {k: names.get(v, v) if isinstance(v, str) else v for k, v in program.items()}
-    if "parts" in found:
-        found["parts"] = [{**part, "program": _renamed(part["program"], names)} for part in found["parts"]]
-    return found
+def _renamed(program: Any, names: Mapping[str, str]) -> Any:
+    """The program, and those in it, with its files by their new names."""
+    if isinstance(program, Mapping):
+        return {key: _renamed(value, names) for key, value in program.items()}
+    if isinstance(program, list):
+        return [_renamed(value, names) for value in program]
+    return names.get(program, program) if isinstance(program, str) else program
 
 
 class UnbuildableError(UserError):
@@ -124,6 +126,11 @@ class Target(ABC):
     def pipeline(self) -> str:
         """The passes this target wants, as pipeline text; they run on its own copy of the model."""
         return ""
+
+    def stand_ins(self) -> Sequence[AbstractContextManager[None]]:
+        """Of an artifact with code for several machines: contexts in which `load` takes, of those that this machine can run, the
+        code that it does not take otherwise."""
+        return ()
 
     @abstractmethod
     def build(self, model: ir.Model) -> Artifact:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,12 @@ class Cpu(Target):
     """A native library for a CPU; one for every size where dimensions are symbolic.
 
     `mcpu` is `native` or LLVM's name of a processor (`optc targets` lists them); a library runs on that processor and newer ones.
+    Of several, `x86-64-v4|x86-64-v3`, the first that the processor it is loaded on can run is taken.
     """
 
     name = "cpu"
     fallbacks = ("onnxruntime",)
-    mcpu: str = "native"
+    mcpu: tuple[str, ...] = ("native",)
 
     def refusal(self, node: ir.Node) -> str:
         from optc.targets.tvm.lower import refusal
@@ -38,9 +40,10 @@ class Cpu(Target):
         return refusal(node)
 
     def capabilities(self) -> Capabilities:
-        found = machine.named(self.mcpu)
-        sizes = f"L1 {found.l1}, L2 {found.l2}, L3 {found.l3}, {found.cores} cores"
-        return Capabilities(layouts=("NHWC",), instructions=found.features, vector_bits=found.vector_bits, machine=sizes)
+        best, *others = map(machine.named, self.mcpu)
+        sizes = f"L1 {best.l1}, L2 {best.l2}, L3 {best.l3}, {best.cores} cores"
+        also = "".join(f"; {other}" for other in others)
+        return Capabilities(layouts=("NHWC",), instructions=best.features, vector_bits=best.vector_bits, machine=sizes + also)
 
     def pipeline(self) -> str:
         known = f"infer-shapes,fold-constants{{max-growth={_WEIGHTS}}}"  # weights are packed once, not made in each call
@@ -48,9 +51,14 @@ class Cpu(Target):
         return f"{early},eliminate-dead,channels-last,eliminate-dead"
 
     def build(self, model: ir.Model) -> Artifact:
-        from optc.targets.tvm.build import build
+        from optc.targets.tvm.build import build, joined
 
-        return build(model, machine.named(self.mcpu), "cpu")
+        built = [build(model, machine.named(name), "cpu") for name in self.mcpu]
+        return built[0] if len(built) == 1 else joined(built)
+
+    def stand_ins(self) -> list[AbstractContextManager[None]]:
+        able = [name for name in self.mcpu if not machine.lacking((m := machine.named(name)).features, m.arch, machine.host())]
+        return [machine.limited(name) for name in able[1:]]
 
     @classmethod
     def ceilings(cls, threads: int) -> Ceilings:
@@ -60,16 +68,21 @@ class Cpu(Target):
 
     @classmethod
     def load(cls, folder: Path, program: Mapping[str, Any], weights: Mapping[str, Array], threads: int) -> Engine:
+        from optc.compiler.plan import Part
         from optc.targets.tvm.engine import TvmEngine
 
-        lacking = sorted(set(program["features"]) - machine.host().features)
-        if lacking:
+        own = machine.host()
+        choices = program.get("machines") or [{"weights": "", "program": program}]
+        lacks = [machine.lacking(c["program"]["features"], c["program"]["arch"], own) for c in choices]
+        if all(lacks):
             raise UserError(
-                f"this processor lacks what the bundle was compiled for: {', '.join(lacking)}",
+                f"this processor lacks what the bundle was compiled for: {', '.join(lacks[-1])}",
                 place=str(folder),
                 hint="compile it here, or for an older processor: --target cpu{mcpu=x86-64-v2}",
             )
-        return TvmEngine(folder / program["library"], program, weights, threads)
+        choice = choices[lacks.index([])]
+        program = choice["program"]
+        return TvmEngine(folder / program["library"], program, Part(weights, choice["weights"]), threads)
 
 
 def _functions() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import platform
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tvm import relax, tirx
 
 from optc.compiler import ir
 from optc.compiler.diagnostics import InternalError, UserError
+from optc.compiler.numerics import Array
 from optc.compiler.target import Artifact
 from optc.targets.tvm import registers
 from optc.targets.tvm.alignment import unaligned_inputs
@@ -50,11 +52,12 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         finished = finish(placed, lowered.computed)
         executable = relax.build(finished, target, relax_pipeline=None, tir_pipeline=registers.PIPELINE)
     stored, forms = compact(lowered.parameters.arrays)
-    code = link(executable.mod)
+    code = link(executable.mod, machine.arch)
     library = f"lib/{variant}-{hashlib.sha256(code).hexdigest()[:12]}.so"
     program = {
         "library": library,
         "features": sorted(machine.features),
+        "arch": machine.arch,
         "inputs": [list(item) for item in lowered.inputs],
         "known": [list(item) for item in lowered.known],
         "limits": [list(item) for item in lowered.limits],
@@ -67,6 +70,17 @@ def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
         "kernels": calls,
     }
     return Artifact({library: code}, stored, program, tuple(notes))
+
+
+def joined(artifacts: Sequence[Artifact]) -> Artifact:
+    """The same model for several machines as one artifact, from which loading takes the first that runs; see `Cpu.load`."""
+    files: dict[str, bytes] = {}
+    weights: dict[str, Array] = {}
+    machines: list[dict[str, Any]] = []
+    for number, one in enumerate(artifacts):
+        machines.append({"weights": f"{number}.", "program": one.added(files)})
+        weights.update({f"{number}.{name}": array for name, array in one.weights.items()})
+    return Artifact(files, weights, {"machines": machines}, tuple(dict.fromkeys(n for one in artifacts for n in one.notes)))
 
 
 def fuse(module: Any, made: Made) -> tuple[Any, list[dict[str, Any]]]:
@@ -112,13 +126,13 @@ def in_order(module: Any) -> Any:
     return module
 
 
-def link(module: Any) -> bytes:
+def link(module: Any, arch: str) -> bytes:
     """The bytes of a shared library. Nothing of where or when it was made is in them: fixed names, no build id, no symbols
     beyond those that the runtime looks up."""
 
     def join(output: str, objects: list[str], **_: Any) -> None:
         names = [Path(name).name for name in objects]
-        command = [*linker(), "-shared", "-fPIC", "-o", "model.so", *names, "-lm", "-Wl,--build-id=none", "-s"]
+        command = [*linker(arch), "-shared", "-fPIC", "-o", "model.so", *names, "-lm", "-Wl,--build-id=none", "-s"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise InternalError(f"linking failed: {done.stderr.strip()}")
@@ -128,12 +142,13 @@ def link(module: Any) -> bytes:
         return (Path(folder) / "model.so").read_bytes()
 
 
-def linker() -> list[str]:
-    """The system's C compiler, used as a linker, or the one that comes with PyPI's ziglang."""
-    for name in ("cc", "gcc", "clang"):
-        found = shutil.which(name)
-        if found:
-            return [found]
+def linker(arch: str) -> list[str]:
+    """The system's C compiler, used as a linker, or the one that comes with PyPI's ziglang, which links for every processor."""
+    own = arch == platform.machine()
+    found = [path for name in ("cc", "gcc", "clang") if own and (path := shutil.which(name))]
+    if found:
+        return found[:1]
     if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "cc"]
-    raise UserError("no linker was found", hint="install a C compiler, or: pip install 'optc[linker]'")
+        return [sys.executable, "-m", "ziglang", "cc", *([] if own else [f"--target={arch}-linux-gnu"])]
+    what = "a C compiler, or: " if own else ""
+    raise UserError(f"no linker was found for {arch}", hint=f"install {what}pip install 'optc[linker]'")

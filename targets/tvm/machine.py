@@ -1,9 +1,13 @@
 """The machine that code is generated for: vector registers, caches, cores, instructions."""
 
 import difflib
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +100,8 @@ _NAMED = {
     )
 }
 
+_limit: ContextVar[str] = ContextVar("limit", default="")
+
 _LEVELS = tuple(_NAMED[f"x86-64{level}"] for level in ("-v4", "-v3", "-v2", ""))  # best first
 
 
@@ -119,7 +125,34 @@ def named(name: str) -> Machine:
 
 
 def host() -> Machine:
-    """This machine. The name is the micro-architecture level that every flag the kernel reports supports."""
+    """This machine, or as much of it as `limited` or the variable OPTC_MCPU names: an older one, with its caches and cores."""
+    own, name = _host(), _limit.get() or os.environ.get("OPTC_MCPU")
+    if not name or name == "native":
+        return own
+    older = named(name)
+    if lacks := lacking(older.features, older.arch, own):
+        raise UserError(f"this processor is no {name}: it lacks {', '.join(lacks)}", place="OPTC_MCPU")
+    return replace(older, cores=own.cores, l1=own.l1, l2=own.l2, l3=own.l3)
+
+
+def lacking(features: Collection[str], arch: str, own: Machine) -> list[str]:
+    """What code for such a machine needs and the machine `own` has not."""
+    return sorted(set(features) - own.features) if arch == own.arch else [arch]
+
+
+@contextmanager
+def limited(name: str) -> Iterator[None]:
+    """Until it ends, `host` is a machine of that name, which this one can stand for."""
+    token = _limit.set(name)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+@cache
+def _host() -> Machine:
+    """The name is the micro-architecture level that every flag the kernel reports supports."""
     arch = platform.machine()
     flags = _cpu_flags()
     caches = _caches()
