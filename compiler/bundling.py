@@ -147,6 +147,8 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     given: Stream | None = None
     if earlier is not None and job.decisions is not None:
         given = _replayed(job, model, earlier, job.decisions)
+        job = replace(job, recipe=replace(recipe, target=recipe.target.having(earlier.choices)))
+        recipe = job.recipe
     first, second = (None, None) if earlier is None else (earlier.taken[: len(mine)], earlier.taken[len(mine) :])
 
     def state(found: ir.Model, to: Path) -> runtime.Program:
@@ -212,7 +214,7 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     records: dict[str, bytes] = {
         "lineage.json": lineage.of(source, lowered, ran.removals + targeted.removals).to_bytes(),
         "measurements.json": _json(evidence),
-        "decisions.json": decisions.to_bytes(digest, outcomes, evidence),
+        "decisions.json": decisions.to_bytes(digest, outcomes, evidence, artifact.choices),
         "recipe.toml": recipe.absolute().to_toml().encode(),
         "report.html": formats.render(evidence, "html").encode(),
     }

@@ -18,6 +18,11 @@ LIMIT = 4 << 30
 _KEY = re.compile("[0-9a-f]{64}")
 
 
+def root() -> Path:
+    """The folder of all caches."""
+    return Path(os.environ.get("OPTC_CACHE") or Path.home() / ".cache" / "optc")
+
+
 def key(parts: Mapping[str, str]) -> str:
     """The digest of what a compilation depends on: source, recipe, target, machine, versions of tools."""
     return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()
@@ -44,7 +49,7 @@ class Cache:
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
         # A folder of its own, since what lies in it is evicted: $OPTC_CACHE may name a place that holds other things.
-        self.folder = folder or Path(os.environ.get("OPTC_CACHE") or Path.home() / ".cache" / "optc") / "bundles"
+        self.folder = folder or root() / "bundles"
         self.limit = limit
 
     def get(self, key: str) -> Path | None:

@@ -194,7 +194,7 @@ class _Composition:
     def _composed(self, plan: Mapping[str, Any]) -> Artifact:
         files: dict[str, bytes] = {}
         weights: dict[str, Array] = dict(self.constants)
-        described, notes = [], list[str]()
+        described, notes, choices = [], list[str](), dict[str, int]()
         for i, (number, artifact, nodes) in enumerate(self.parts):
             program = artifact.added(files, i)
             weights.update({f"{i}.{name}": array for name, array in artifact.weights.items()})
@@ -203,8 +203,10 @@ class _Composition:
                 part["why"] = {ir.node_id(n): self._why(n, number) for n in nodes}
             described.append(part)
             notes += artifact.notes
+            choices.update(artifact.choices)
         composed = {"plan": plan, "parts": described, "constants": sorted(self.constants)}
-        return Artifact(files, weights, composed, tuple(dict.fromkeys([*elsewhere.each(composed), *notes, *self.blocked])))
+        told = tuple(dict.fromkeys([*elsewhere.each(composed), *notes, *self.blocked]))
+        return Artifact(files, weights, composed, told, choices)
 
     def _why(self, node: ir.Node, number: int) -> str:
         """Why a node runs in a fallback: what the target says, and what the fallbacks before this one say."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,22 @@ from optc.compiler.diagnostics import UserError
 from optc.compiler.instrument import Outcome
 from optc.compiler.pipeline import Pass, Pipeline
 
-FORMAT = "optc decisions 5"
+FORMAT = "optc decisions 6"
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What was decided of each pass, and the measurements it was decided on."""
+    """What was decided of each pass, the measurements it was decided on, and what the target chose by measuring."""
 
     taken: list[Mapping[str, Any]]
     evidence: Mapping[str, Any]
+    choices: Mapping[str, int] = field(default_factory=dict)
 
 
-def to_bytes(source: str, outcomes: Sequence[Outcome], evidence: Mapping[str, Any]) -> bytes:
-    """What was decided of each pass of a pipeline for a source model (by its digest), and what was measured."""
+def to_bytes(
+    source: str, outcomes: Sequence[Outcome], evidence: Mapping[str, Any], choices: Mapping[str, int] | None = None
+) -> bytes:
+    """What was decided of each pass of a pipeline for a source model (by its digest), what was measured; the target's choices."""
     passes = [
         {
             "pass": o.text,
@@ -38,7 +41,8 @@ def to_bytes(source: str, outcomes: Sequence[Outcome], evidence: Mapping[str, An
         }
         for o in outcomes
     ]
-    document = {"format": FORMAT, "source": source, "passes": passes, "evidence": evidence}
+    chosen = dict(sorted((choices or {}).items()))
+    document = {"format": FORMAT, "source": source, "passes": passes, "choices": chosen, "evidence": evidence}
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
@@ -57,6 +61,7 @@ def read(path: Path, source: str, pipeline: Pipeline, partial: bool = False) -> 
             {k: entry[k] for k in ("pass", "kept", "reason", "error", "nodes", "skipped", "measured")} for entry in held["passes"]
         ]
         evidence: Mapping[str, Any] = dict(held["evidence"])
+        choices = {str(site): int(number) for site, number in held["choices"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"not a decisions file: {error}", place=str(path), hint="give a bundle's decisions.json") from error
     if held.get("source") != source:
@@ -66,7 +71,7 @@ def read(path: Path, source: str, pipeline: Pipeline, partial: bool = False) -> 
         raise UserError(
             "the decisions were taken for another pipeline", place=str(path), lines=[",".join(d["pass"] for d in taken)]
         )
-    return Decisions(taken, evidence)
+    return Decisions(taken, evidence, choices)
 
 
 def _same(text: str, p: Pass) -> bool:

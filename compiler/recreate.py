@@ -36,7 +36,8 @@ def recreate(model: Path, path: Path) -> Recreated:
         raise UserError(f"the bundle has no {missing[0]}, so its graph cannot be made again", place=str(path))
     mine, target = Pipeline.parse(found.pipeline), Target.parse(found.target)
     wanted = Pipeline.parse(target.pipeline())
-    taken = decisions.read(records["decisions.json"], sources.digest(model), mine + wanted).taken
+    held = decisions.read(records["decisions.json"], sources.digest(model), mine + wanted)
+    taken, target = held.taken, target.having(held.choices)
     source = _load(model, found)
     lowered = source.clone()
     for pipeline, part in ((mine, taken[: len(mine)]), (wanted, taken[len(mine) :])):

@@ -127,14 +127,16 @@ def variant(sizes: Sizes, model: ir.Model, passes: Pipeline, target: Target, opt
 def joined(general: Artifact, variants: Sequence[Variant]) -> Artifact:
     """One artifact: the general program, which holds the others as its `variants`. What is the same in two is stored once."""
     files, weights, notes = dict(general.files), dict(general.weights), list(general.notes)
+    choices = dict(general.choices)
     described: list[dict[str, Any]] = []
     for number, one in enumerate(variants):
         program = one.artifact.added(files)
+        choices.update(one.artifact.choices)
         prefix = next(p for k in itertools.count() if not _begins(general, p := f"variant{number}{'_' * k}."))
         weights.update({prefix + name: array for name, array in one.artifact.weights.items()})
         described.append({"dims": dict(one.dims), "nodes": one.nodes, "weights": prefix, "program": program})
         notes += [f"{text(one.dims)}: {note}" for note in one.artifact.notes if note not in general.notes]
-    return Artifact(files, weights, {**general.program, "variants": described}, tuple(notes))
+    return Artifact(files, weights, {**general.program, "variants": described}, tuple(notes), choices)
 
 
 def own_weights(program: Mapping[str, Any], names: Sequence[str]) -> list[str]:

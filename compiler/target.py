@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from optc.compiler import options, registry
 from optc.compiler.diagnostics import UserError
@@ -46,13 +47,15 @@ class Artifact:
     """What a target made of a model.
 
     `files` go into the bundle as they are; `weights` are stored once each, by content, and memory-mapped at load;
-    `program` is JSON for the engine; `notes` are for people: every fallback that was taken, with the nodes.
+    `program` is JSON for the engine; `notes` are for people: every fallback that was taken, with the nodes. `choices` are what
+    was chosen by measuring, see `Target.having`.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     weights: Mapping[str, Array] = field(default_factory=dict)
     program: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    choices: Mapping[str, int] = field(default_factory=dict)
 
     def added(self, files: dict[str, bytes], number: int = 1) -> dict[str, Any]:
         """Add its files to those of others; its program, with the names they have there: where a name stands for other content,
@@ -126,6 +129,18 @@ class Target(ABC):
     def pipeline(self) -> str:
         """The passes this target wants, as pipeline text; they run on its own copy of the model."""
         return ""
+
+    @property
+    def choices(self) -> Mapping[str, int] | None:
+        """What was chosen by measuring in an earlier compilation; None where nothing is known, and may be measured."""
+        found: Mapping[str, int] | None = getattr(self, "_choices", None)
+        return found
+
+    def having(self, choices: Mapping[str, int]) -> Self:
+        """This target, to choose as it was chosen, and measure nothing."""
+        made = copy.copy(self)
+        object.__setattr__(made, "_choices", dict(choices))
+        return made
 
     def stand_ins(self) -> Sequence[AbstractContextManager[None]]:
         """Of an artifact with code for several machines: contexts in which `load` takes, of those that this machine can run, the

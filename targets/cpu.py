@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optc.compiler.diagnostics import UserError
+from optc.compiler.facts import Facts
 from optc.compiler.numerics import Array
 from optc.compiler.target import Artifact, Capabilities, Engine, Target
 from optc.targets.tvm import machine
@@ -16,6 +17,7 @@ from optc.targets.tvm import machine
 if TYPE_CHECKING:
     from optc.compiler import ir
     from optc.compiler.measure.roofline import Ceilings
+    from optc.targets.tvm.machine import Machine
 
 
 _WEIGHTS = 1 << 30
@@ -27,12 +29,14 @@ class Cpu(Target):
     """A native library for a CPU; one for every size where dimensions are symbolic.
 
     `mcpu` is `native` or LLVM's name of a processor (`optc targets` lists them); a library runs on that processor and newer ones.
-    Of several, `x86-64-v4|x86-64-v3`, the first that the processor it is loaded on can run is taken.
+    Of several, `x86-64-v4|x86-64-v3`, the first that the processor it is loaded on can run is taken. With `measure` the kernels
+    for which analysis leaves several candidates are timed, each once for this machine.
     """
 
     name = "cpu"
     fallbacks = ("onnxruntime",)
     mcpu: tuple[str, ...] = ("native",)
+    measure: bool = False
 
     def refusal(self, node: ir.Node) -> str:
         from optc.targets.tvm.lower import refusal
@@ -51,10 +55,27 @@ class Cpu(Target):
         return f"{early},eliminate-dead,channels-last,eliminate-dead"
 
     def build(self, model: ir.Model) -> Artifact:
-        from optc.targets.tvm.build import build, joined
+        from optc.targets.tvm.build import joined
 
-        built = [build(model, machine.named(name), "cpu") for name in self.mcpu]
+        built = [self._build(model, machine.named(name)) for name in self.mcpu]
         return built[0] if len(built) == 1 else joined(built)
+
+    def _build(self, model: ir.Model, wanted: Machine) -> Artifact:
+        from optc.targets.tvm.build import build
+        from optc.targets.tvm.picks import Picks
+
+        given, notes = self.choices, tuple[str, ...]()
+        if given is None and self.measure:
+            from optc.targets.tvm.measured import choose
+
+            given, notes = {}, ()
+            if lacks := machine.lacking(wanted.features, wanted.arch, machine.host()):
+                notes = (f"kernels for {wanted.name} are not measured: this processor lacks {', '.join(lacks)}",)
+            else:
+                given = {f"{wanted.name} {site}": number for site, number in choose(model, wanted, Facts()).items()}
+        own = {key.removeprefix(f"{wanted.name} "): n for key, n in (given or {}).items() if key.startswith(f"{wanted.name} ")}
+        made = build(model, wanted, "cpu", Picks(own))
+        return replace(made, notes=(*made.notes, *notes), choices=given or {})
 
     def stand_ins(self) -> list[AbstractContextManager[None]]:
         able = [name for name in self.mcpu if not machine.lacking((m := machine.named(name)).features, m.arch, machine.host())]

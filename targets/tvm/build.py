@@ -31,17 +31,18 @@ from optc.targets.tvm.trace import Made, kernels
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
+    from optc.targets.tvm.picks import Picks
 
 _VIEWS = ["relax.reshape"]  # left to the runtime: a reshape copies nothing
 
 
-def build(model: ir.Model, machine: Machine, variant: str) -> Artifact:
-    """The library, its weights, and what the engine must know. Equal models give equal bytes.
+def build(model: ir.Model, machine: Machine, variant: str, picks: Picks | None = None) -> Artifact:
+    """The library, its weights, and what the engine must know. Equal models and picks give equal bytes.
 
     The library's path in the bundle, `lib/<variant>-<digest>.so`, names its content, because a process never loads one path
     twice: another library at the same path would not be seen.
     """
-    lowered = lower(model, machine)
+    lowered = lower(model, machine, picks)
     threads = machine.cores
     target = tvm.target.Target(machine.tvm_target(threads))
     with target, tvm.transform.PassContext(opt_level=3):
@@ -77,10 +78,14 @@ def joined(artifacts: Sequence[Artifact]) -> Artifact:
     files: dict[str, bytes] = {}
     weights: dict[str, Array] = {}
     machines: list[dict[str, Any]] = []
+    choices: dict[str, int] = {}
     for number, one in enumerate(artifacts):
+        choices.update(one.choices)
         machines.append({"weights": f"{number}.", "program": one.added(files)})
         weights.update({f"{number}.{name}": array for name, array in one.weights.items()})
-    return Artifact(files, weights, {"machines": machines}, tuple(dict.fromkeys(n for one in artifacts for n in one.notes)))
+    return Artifact(
+        files, weights, {"machines": machines}, tuple(dict.fromkeys(n for one in artifacts for n in one.notes)), choices
+    )
 
 
 def fuse(module: Any, made: Made) -> tuple[Any, list[dict[str, Any]]]:

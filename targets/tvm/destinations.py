@@ -6,7 +6,7 @@ its own.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from itertools import accumulate
 from typing import Any
 
@@ -37,8 +37,8 @@ class _Main:
     def __init__(self, module: Any, calls: list[Call], machine: Machine) -> None:
         self.module, self.machine, self.main = module, machine, module["main"]
         self.bindings = [b for block in self.main.body.blocks for b in block.bindings]
-        told = iter(calls)
-        self.steps: list[list[tuple[Any, Call | None]]] = [[(b, next(told) if self._kernel(b) else None)] for b in self.bindings]
+        told = deque(calls)
+        self.steps: list[list[tuple[Any, Call | None]]] = [[(b, self._told(b, told))] for b in self.bindings]
         self.reads = Counter(v for b in self.bindings for v in relax.analysis.free_vars(b.value))
         self.reads.update(relax.analysis.free_vars(self.main.body.body))
         self.memory = {b.var: i for i, b in enumerate(self.bindings) if isinstance(b.value, tvm.ir.Call) and b.value.op == _ALLOC}
@@ -57,6 +57,11 @@ class _Main:
         main = relax.Function(self.main.params, body, self.main.ret_ty, self.main.is_pure, self.main.attrs)
         self.builder.update_func(self.module.get_global_var("main"), main)
         return self.builder.get(), [call for _, call in found if call]
+
+    def _told(self, binding: Any, told: deque[Call]) -> Call | None:
+        """The next call, if it is this one: `trace` does not know all."""
+        known = self._kernel(binding) and told and told[0]["name"] == binding.value.op.name_hint
+        return told.popleft() if known else None
 
     def _kernel(self, binding: Any) -> Any:
         """The PrimFunc that a binding calls, which writes its last argument; None for any other binding."""

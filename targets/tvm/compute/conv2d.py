@@ -26,25 +26,26 @@ def conv2d(
     pads: Sequence[int] = (0, 0, 0, 0),
     group: int = 1,
     layout: str = "NHWC",
+    rank: int = 0,
 ) -> Kernel:
     """float32 convolution to NHWC as ONNX's Conv: `weight` [O, I / group, KH, KW], `pads` (top, left, bottom, right).
 
     `layout` is x's: NHWC, or NCHW for an image of few channels. Batch, height and width may be symbolic.
     Weights are packed [group, O / group / width, KH, KW, I / group, width], O / group padded to the tile's width with zeros;
-    where nothing is padded, group and block are one axis.
+    where nothing is padded, group and block are one axis. `rank` is that of the tile among those of `choose`.
     """
     channels = shape[3] if layout == "NHWC" else shape[1]
     outputs, inputs, *kernel = weight.shape
     if group > 1 and inputs == 1 and outputs == group and layout == "NHWC":
         return depthwise(machine, shape, weight, bias, strides=strides, dilations=dilations, pads=pads)
     if tuple(kernel) == (1, 1) and group == 1 and layout == "NHWC" and tuple(strides) == (1, 1) and not any(pads):
-        return gemm(machine, shape, np.ascontiguousarray(weight[:, :, 0, 0].T), bias)
+        return gemm(machine, shape, np.ascontiguousarray(weight[:, :, 0, 0].T), bias, rank)
     height, width = shape[1:3] if layout == "NHWC" else shape[2:4]
     window = list(zip(pair(kernel), pair(strides), pair(dilations), pads[:2], pads[2:], strict=True))
     extents = [output_extent(simple(e), *w) for e, w in zip((height, width), window, strict=True)]
     axis = 1 if static(extents[1]) == 1 and static(extents[0]) != 1 else 2
     per_group = outputs // group
-    tile = (of_group if group > 1 else choose)(machine, extents[axis - 1], per_group)
+    tile = (of_group if group > 1 else choose)(machine, extents[axis - 1], per_group, rank=rank)
     packed = weight.reshape(group, per_group, inputs, *kernel).transpose(0, 3, 4, 2, 1)
     packed = pad_last(packed, round_up(per_group, tile.width)).reshape(group, *kernel, inputs, -1, tile.width)
     weights = [np.ascontiguousarray(packed.transpose(0, 4, 1, 2, 3, 5))]

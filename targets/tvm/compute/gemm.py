@@ -13,15 +13,16 @@ from optc.targets.tvm.machine import Machine
 _BATCH_ROWS = 4  # rows of a tile when only the batch, often 1, runs along them
 
 
-def gemm(machine: Machine, shape: Sequence[Extent], weight: Array, bias: Array | None = None) -> Kernel:
+def gemm(machine: Machine, shape: Sequence[Extent], weight: Array, bias: Array | None = None, rank: int = 0) -> Kernel:
     """float32 x[..., K] -> [..., N] with `weight` [K, N] and `bias` [N]; leading dimensions may be symbolic.
 
     Weights are packed [N / width, K, width], N padded with zeros to the tile's width.
+    `rank` is that of the tile among those of `choose`.
     """
     axis = _row_axis(shape)
     extent = shape[axis]
     inner, outer = weight.shape
-    tile = choose(machine, extent, outer, most=_BATCH_ROWS if static(extent) is None and axis == 0 else 32)
+    tile = choose(machine, extent, outer, most=_BATCH_ROWS if static(extent) is None and axis == 0 else 32, rank=rank)
     packed = pad_last(weight, round_up(outer, tile.width)).reshape(inner, -1, tile.width)
     weights = [np.ascontiguousarray(packed.transpose(1, 0, 2))]
     if bias is not None:

@@ -61,26 +61,31 @@ def lanes_for(machine: Machine, channels: int) -> int:
     return lanes
 
 
-def choose(machine: Machine, rows: Extent, channels: int, most: int = 32) -> Tile:
-    """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included.
+CANDIDATES = 4
+"""Tiles that measuring chooses among."""
+
+
+def choose(machine: Machine, rows: Extent, channels: int, most: int = 32, rank: int = 0) -> Tile:
+    """The tile with the fewest cycles for `rows` x `channels`, waste of the last tiles included; or the one of that rank, below
+    `CANDIDATES`.
 
     `most` bounds the rows of the tile.
 
     A step of the reduction costs `mr * nv` multiply-adds on two units; its `mr` broadcasts and `nv` loads of weights, which come
     from the second-level cache, hide behind them in part. The two weights were fitted to measured tiles.
     """
-    return _best(machine, rows, channels, lanes_for(machine, channels), most)
+    return _best(machine, rows, channels, lanes_for(machine, channels), most, rank=rank)
 
 
-def of_group(machine: Machine, rows: Extent, channels: int) -> Tile:
+def of_group(machine: Machine, rows: Extent, channels: int, rank: int = 0) -> Tile:
     """The tile of a grouped convolution, `channels` of a group: it divides them, if vectors of a whole or half register do."""
     lanes = math.gcd(channels, machine.lanes())
     if lanes < machine.lanes() // 2:
-        return choose(machine, rows, channels)
-    return _best(machine, rows, channels, lanes, whole=True)
+        return choose(machine, rows, channels, rank=rank)
+    return _best(machine, rows, channels, lanes, whole=True, rank=rank)
 
 
-def _best(machine: Machine, rows: Extent, channels: int, lanes: int, most: int = 32, whole: bool = False) -> Tile:
+def _best(machine: Machine, rows: Extent, channels: int, lanes: int, most: int = 32, whole: bool = False, rank: int = 0) -> Tile:
     """The best tile with vectors of that many lanes; `whole`: of those that divide the channels."""
     vectors = -(-channels // lanes)
     known = static(rows)
@@ -104,5 +109,5 @@ def _best(machine: Machine, rows: Extent, channels: int, lanes: int, most: int =
         for mr in range(1, limit + 1)
         if mr * nv + nv + 1 <= machine.registers and not (whole and vectors % nv)
     ]
-    mr, nv = min(tiles, key=cost)
+    mr, nv = sorted(tiles, key=cost)[:CANDIDATES][min(rank, len(tiles) - 1)] if rank else min(tiles, key=cost)
     return Tile(mr, nv, lanes)

@@ -8,6 +8,7 @@ from optc.compiler import ir, ops
 from optc.targets.tvm.lower.bind import bind
 from optc.targets.tvm.lower.lowering import Lowered, Lowering
 from optc.targets.tvm.lower.table import TABLE
+from optc.targets.tvm.picks import Picks
 
 if TYPE_CHECKING:
     from optc.targets.tvm.machine import Machine
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Lowered", "bind", "lower", "refusal"]
 
 
-def lower(model: ir.Model, machine: Machine) -> Lowered:
-    """The model's main graph as a Relax module. Raises UnbuildableError with the nodes that cannot be lowered."""
-    return Lowering(model, machine, TABLE).run()
+def lower(model: ir.Model, machine: Machine, picks: Picks | None = None) -> Lowered:
+    """The model's main graph as a Relax module, its kernels as `picks` says.
+
+    Raises UnbuildableError with the nodes that cannot be lowered."""
+    return Lowering(model, machine, TABLE, picks or Picks()).run()
 
 
 def refusal(node: ir.Node) -> str:

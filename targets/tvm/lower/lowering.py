@@ -26,6 +26,7 @@ from optc.targets.tvm.lower.dims import Dims, extents
 from optc.targets.tvm.lower.parameters import Parameters
 from optc.targets.tvm.lower.refusal import ContradictionError, LaterError, RefusedError, dtype_of, foreign, unusable
 from optc.targets.tvm.lower.work import UNKNOWN, typical
+from optc.targets.tvm.picks import Picks
 from optc.targets.tvm.trace import Made
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def is_constant(operand: Operand) -> bool:
 class Lowering:
     """The state of one lowering, and what the rules need of it."""
 
-    def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule]) -> None:
-        self.model, self.machine = model, machine
+    def __init__(self, model: ir.Model, machine: Machine, table: dict[tuple[str, str], Rule], picks: Picks) -> None:
+        self.model, self.machine, self.picks = model, machine, picks
         self.builder = relax.BlockBuilder()
         self.parameters = Parameters()
         self._table = table
@@ -82,7 +83,7 @@ class Lowering:
         self._copies: dict[Any, int] = {}  # how long the expression of a variable is, see growth
         self._borrowed: set[Any] = set()  # variables that view what the caller owns: inputs and weights
         self._inlining = 0  # how deep in definitions of operators of ours
-        self._made, self._at = Made(), tuple[str, ...]()  # which nodes made what, and those behind the one being lowered
+        self._made, self.behind = Made(), tuple[str, ...]()  # which nodes made what, and those behind the one being lowered
         self._refused: dict[str, str] = {}
         self._early: set[str] = set()
         self._inputs: list[ir.Value] = []
@@ -143,7 +144,7 @@ class Lowering:
 
     def _attempt(self, node: ir.Node) -> None:
         """Lower a node; one that is refused is noted, and what it would make is taken as given, to find all such at once."""
-        self._at = ir.origin(node).sources
+        self.behind = ir.origin(node).sources
         try:
             if any(value in self._missing for value in node.inputs):
                 raise LaterError
@@ -244,15 +245,14 @@ class Lowering:
 
     def emit(self, expr: Any) -> Any:
         var = self.builder.emit(expr)
-        self._made.nodes[var.name] = self._at
+        self._made.nodes[var.name] = self.behind
         return var
 
     def te(
         self, name: str, compute: Callable[..., Any], *args: Any, pattern: int | None = None, marks: Any = None, **known: Any
     ) -> Any:
-        """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own.
-
-        `marks` are attributes of a function that is not fused with others."""
+        """Emit a tensor expression. Symbolic dimensions used in it must be arguments, too: it has variables of its own. `marks`
+        are attributes of a function that is not fused with others."""
         attrs = {**(marks or {}), **({} if pattern is None else {"op_pattern": pattern})}
         call = self.builder.call_te(compute, *args, primfunc_name_hint=name, primfunc_attrs=attrs, **known)
         length = 1

@@ -28,9 +28,14 @@ def convolve(
     ctx: Lowering, x: Any, weight: ir.Array, bias: ir.Array | None, group: int, window: dict[str, Any], layout: str = "NHWC"
 ) -> Any:
     """A two-dimensional convolution with constant float32 weights [O, I / group, KH, KW]; its result is NHWC."""
-    plan = winograd.suited(ctx, x, weight, group, window, layout)
+    own = ctx.shape(x)
+    plans = winograd.plans(ctx, x, weight, group, window, layout)
+    candidates = [(plan, 0) for plan in plans] + [(None, rank) for rank in range(1, compute.CANDIDATES)]
+    settings = " ".join(f"{key}={value}" for key, value in sorted(window.items()))
+    plan, rank = candidates[
+        ctx.picks.pick(f"conv2d {layout}{own} weight{weight.shape} group={group} {settings}", len(candidates), ctx.behind)
+    ]
     if plan is not None:
         return winograd.convolve(ctx, ctx.tensor(x), weight, bias, plan)
-    kernel = compute.conv2d(ctx.machine, ctx.shape(x), weight, bias, group=group, layout=layout, **window)
-    own = ctx.shape(x)
+    kernel = compute.conv2d(ctx.machine, own, weight, bias, group=group, layout=layout, rank=rank, **window)
     return call(ctx, "conv2d", kernel, ctx.tensor(x), own[1:3] if layout == "NHWC" else own[2:])

@@ -19,20 +19,20 @@ from optc.targets.tvm.schedule.loops import PARALLEL_ELEMENTS
 _FUSABLE = 4
 
 
-def suited(ctx: Lowering, x: Any, weight: ir.Array, group: int, window: dict[str, Any], layout: str) -> Winograd | None:
-    """The filtering to use for a convolution; None where a direct one is as fast, or its sizes are not known."""
+def plans(ctx: Lowering, x: Any, weight: ir.Array, group: int, window: dict[str, Any], layout: str) -> list[Winograd | None]:
+    """The ways to compute a convolution, the fastest by the estimate first; None, a direct one, alone where its sizes are not
+    known."""
     outputs, inputs, *kernel = weight.shape
     shape = ctx.shape(x)
     plain = tuple(kernel) == (KERNEL, KERNEL) and group == 1 and layout == "NHWC"
     if not plain or set(window.get("strides", (1,))) != {1} or set(window.get("dilations", (1,))) != {1}:
-        return None
+        return [None]
     if not all(isinstance(d, int) for d in shape) or math.gcd(inputs, outputs) % 8:
-        return None
+        return [None]
     pads = tuple(window.get("pads", (0, 0, 0, 0)))
     extents = (shape[1] + pads[0] + pads[2] - KERNEL + 1, shape[2] + pads[1] + pads[3] - KERNEL + 1)
     found = [Winograd(size, tuple(shape), outputs, extents, pads[:2]) for size in SIZES]
-    best = min(found, key=lambda w: w.seconds(ctx.machine))
-    return best if best.seconds(ctx.machine) < best.direct() else None
+    return sorted([*found, None], key=lambda w: found[0].direct() if w is None else w.seconds(ctx.machine))
 
 
 def convolve(ctx: Lowering, x: Any, weight: ir.Array, bias: ir.Array | None, plan: Winograd) -> Any:
