@@ -121,6 +121,7 @@ def compile(
     output: str | Path,
     *,
     target: str | None = None,
+    level: int | None = None,
     passes: str | None = None,
     recipe: str | Path | Recipe | None = None,
     shapes: Shapes | None = None,
@@ -137,10 +138,11 @@ def compile(
 ) -> CompileResult:
     """Compile an ONNX file into the bundle `output`, checked on the target against the source model.
 
-    `recipe` gives what the other arguments do not. With `budgets` every pass is measured and judged. `reports` are files to tell
-    it in (.html, .xml for JUnit, .sarif, .json); they are written also where a budget is missed. `fallback=False`: UserError
-    where the target refuses a node, instead of another engine for it inside the bundle. `specialize`: sizes of free dimensions by
-    name, `{"N": 1, "S": 128}`; for each the bundle has a fast path, which calls of exactly these sizes take (see `Program`).
+    `recipe` gives what the other arguments do not. `level` 3 measures kernels where analysis (2) leaves several candidates.
+    With `budgets` every pass is measured and judged. `reports` are files to tell it in (.html, .xml for JUnit, .sarif, .json);
+    they are written also where a budget is missed. `fallback=False`: UserError where the target refuses a node, instead of
+    another engine for it inside the bundle. `specialize`: sizes of free dimensions by name, `{"N": 1, "S": 128}`; for each the
+    bundle has a fast path, which calls of exactly these sizes take (see `Program`).
     Raises UserError for wrong input, ContractError where the result is not the source model within its contract or a budget is
     missed (nothing is written), InternalError with a reproducer for a bug of ours.
     """
@@ -157,6 +159,7 @@ def compile(
     given |= {"budgets": budgets} if budgets is not None else {}
     given |= {"fallback": fallback} if fallback is not None else {}
     asked = Recipe(**given)
+    asked = asked if level is None else replace(asked, target=asked.target.at_level(level))
     kept = Path(decisions) if decisions is not None else None
     files = tuple(map(Path, reports))
     job = bundling.Job(Path(model), Path(output), asked, kept, keep_onnx, options or runner.Options(), tell, files)

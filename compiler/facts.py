@@ -37,10 +37,10 @@ class Facts:
             self._evict(keep=key)
 
     def _evict(self, keep: str) -> None:
-        held = [file for file in self.folder.iterdir() if not file.name.startswith(".") and file.name != keep]
-        if len(held) < self.limit:
-            return
-        aged = sorted((file.stat().st_mtime_ns, file.name) for file in held)
-        for _, name in aged[: len(held) + 1 - self.limit]:
-            with suppress(FileNotFoundError):  # another process was faster
-                (self.folder / name).unlink()
+        aged = list[tuple[int, str]]()
+        for file in self.folder.iterdir():
+            if not file.name.startswith(".") and file.name != keep:
+                with suppress(FileNotFoundError):  # another process was faster
+                    aged.append((file.stat().st_mtime_ns, file.name))
+        for _, name in sorted(aged)[: max(0, len(aged) + 1 - self.limit)]:
+            (self.folder / name).unlink(missing_ok=True)

@@ -142,6 +142,15 @@ class Target(ABC):
         object.__setattr__(made, "_choices", dict(choices))
         return made
 
+    def at_level(self, level: int) -> Target:
+        """This target, which chooses by analysis alone (2), or measures where that leaves candidates (3).
+
+        Raises UserError for level 3 of a target that has nothing to measure.
+        """
+        if level > 2:
+            raise UserError(f"the target '{self.name}' has nothing to measure", place=f"-O{level}", hint="leave it out")
+        return self
+
     def stand_ins(self) -> Sequence[AbstractContextManager[None]]:
         """Of an artifact with code for several machines: contexts in which `load` takes, of those that this machine can run, the
         code that it does not take otherwise."""

@@ -77,6 +77,9 @@ class Cpu(Target):
         made = build(model, wanted, "cpu", Picks(own))
         return replace(made, notes=(*made.notes, *notes), choices=given or {})
 
+    def at_level(self, level: int) -> Cpu:
+        return replace(self, measure=level > 2)
+
     def stand_ins(self) -> list[AbstractContextManager[None]]:
         able = [name for name in self.mcpu if not machine.lacking((m := machine.named(name)).features, m.arch, machine.host())]
         return [machine.limited(name) for name in able[1:]]

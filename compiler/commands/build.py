@@ -49,6 +49,17 @@ def compile_(
     target: Annotated[
         str | None, typer.Option("--target", help="What to compile for; see `optc targets`.", show_default="cpu")
     ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            "-O",
+            min=2,
+            max=3,
+            metavar="N",
+            help="2: kernels by analysis alone; 3: measure where it leaves candidates.",
+            show_default="2",
+        ),
+    ] = None,
     passes: Passes = None,
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe instead of options.", show_default=False)] = None,
     shape: Shape = None,
@@ -142,6 +153,7 @@ def compile_(
             model,
             output,
             target=target,
+            level=level,
             passes=passes,
             recipe=recipe,
             shapes=api.parse_shapes(shape),

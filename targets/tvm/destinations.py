@@ -59,9 +59,11 @@ class _Main:
         return self.builder.get(), [call for _, call in found if call]
 
     def _told(self, binding: Any, told: deque[Call]) -> Call | None:
-        """The next call, if it is this one: `trace` does not know all."""
-        known = self._kernel(binding) and told and told[0]["name"] == binding.value.op.name_hint
-        return told.popleft() if known else None
+        """The next call, if it is this one: `trace` does not know all. Where sizes are passed on, the kernel is an argument."""
+        value = binding.value
+        parts = [value.op, *value.args[:1]] if isinstance(value, tvm.ir.Call) else []
+        names = [part.name_hint for part in parts if isinstance(part, tvm.ir.GlobalVar)]
+        return told.popleft() if told and told[0]["name"] in names else None
 
     def _kernel(self, binding: Any) -> Any:
         """The PrimFunc that a binding calls, which writes its last argument; None for any other binding."""
