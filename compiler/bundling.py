@@ -40,7 +40,7 @@ from optc.compiler.journal import Journal
 from optc.compiler.manifest import Manifest, ValueInfo
 from optc.compiler.measure import data as samples
 from optc.compiler.measure import finished as measured
-from optc.compiler.measure import record
+from optc.compiler.measure import profile, record
 from optc.compiler.measure.cost import Costs
 from optc.compiler.measure.data.generated import Stream
 from optc.compiler.measure.environment import environment
@@ -58,6 +58,7 @@ from optc.compiler.variants import text
 CHECKED = 64
 """Samples on which passes are compared, where the data are there to measure metrics on."""
 
+_PROFILED = 0.5  # seconds
 TOOLS = ("optc", "onnx", "onnx-ir", "numpy", "onnxruntime", "apache-tvm", "apache-tvm-ffi")
 
 
@@ -206,7 +207,14 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
         worst = record.against_source(compare(expected, actual), _samples(feeds, recipe))
         swept = gate.few.samples if gate is not None and gate.few is not None else _samples(feeds, recipe)
         foreign = {"fallback": found} if (found := elsewhere.share(general, feeds[0])) else {}
-        evidence = {**_about(job, digest, before, given), **worst, **_story(job, finished, ran, general, swept), **foreign}
+        timed = _profiled(general, feeds[0]) if recipe.budgets.wanted else {}
+        evidence = {
+            **_about(job, digest, before, given),
+            **worst,
+            **_story(job, finished, ran, general, swept),
+            **foreign,
+            **timed,
+        }
     _report(job, evidence)
     if missed:
         hint = "nothing was written: relax the budget, or other passes"
@@ -222,6 +230,12 @@ def _build_in(job: Job, digest: str, path: Path, journal: Journal, scratch: Path
     if view is not None and view.files.keys() & artifact.files.keys():
         view = None  # the program is an ONNX file itself
     bundle.write(path, draft, artifact, records=records, view=view)
+
+
+def _profiled(program: runtime.Program, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Where the time of a call goes, kernel by kernel, where the target tells of kernels."""
+    found = profile.of(program, feeds, _PROFILED)
+    return {} if found is None else {"profile": found.document()}
 
 
 def _replayed(job: Job, model: ir.Model, earlier: decisions.Decisions, file: Path) -> Stream | None:

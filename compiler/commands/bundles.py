@@ -74,6 +74,9 @@ def bench(
     profile: Annotated[
         bool, typer.Option("--profile", help="Of one bundle: the time of each kernel, beside what the machine can do at best.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="With --profile: a page with a roofline picture, too.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure programs side by side: latency in alternating blocks, with 95 % intervals of ratios; memory, load, processor."""
@@ -83,8 +86,10 @@ def bench(
     if profile:
         if len(models) != 1 or not models[0].is_dir():
             raise UserError("one bundle is profiled at a time", place="--profile", hint="optc bench model.optc --profile")
-        _kernels(models[0], _sizes(size), threads or cores(), min(seconds, 3.0), json)
+        _kernels(models[0], _sizes(size), threads or cores(), min(seconds, 3.0), report, json)
         return
+    if report is not None:
+        raise UserError("only a profile has a page", place="--report", hint="optc bench model.optc --profile --report page.html")
     engines = [name.strip() for name in against.split(",")]
     found = measuring.bench(models, engines, threads or cores(), batch, _sizes(size), seconds, processes)
     if json:
@@ -113,32 +118,23 @@ def bench(
         print(note)
 
 
-def _kernels(path: Path, sizes: Mapping[str, int], threads: int, seconds: float, json: bool) -> None:
+def _kernels(path: Path, sizes: Mapping[str, int], threads: int, seconds: float, report: Path | None, json: bool) -> None:
     from optc.compiler.measure.profile import profile
+    from optc.compiler.measure.report import formats, kernels
 
     found = profile(path, sizes, threads, seconds)
+    if report is not None:
+        formats.write(kernels.render(found.document(), path.name), report)
     if json:
         emit(found.document())
         return
-    rows = []
-    for kernel in sorted(found.kernels, key=lambda k: -k.seconds):
-        nodes = ", ".join(kernel.nodes[:3]) + (f", and {len(kernel.nodes) - 3} more" if len(kernel.nodes) > 3 else "")
-        speed = 2e-9 * kernel.multiply_adds / kernel.seconds
-        rows.append(
-            [
-                kernel.name,
-                f"{1e6 * kernel.seconds:.1f}",
-                f"{kernel.seconds / found.seconds:.1%}",
-                f"{speed:.0f}" if kernel.multiply_adds else "-",
-                f"{1e-9 * kernel.bytes / kernel.seconds:.1f}",
-                f"{kernel.roofline:.0%}",
-                nodes,
-            ]
-        )
-    title = f"{path.name}: {1e3 * found.seconds:.3f} ms, {found.threads} threads"
-    table(title, ["kernel", "µs", "share", "GFLOP/s", "GB/s", "of roofline", "source nodes"], rows)
-    rates = ", ".join(f"{1e-9 * rate:.0f} of {megabytes(size)}" for size, rate in found.ceilings.reads)
+    listed = kernels.kernels(found.document(), most=None)
+    if listed is not None:
+        rows = [[row[0].text, *(c.text for c in row[1:]), *row[0].small] for row in listed.rows]
+        title = f"{path.name}: {1e3 * found.seconds:.3f} ms, {found.threads} threads"
+        table(title, [*(c.name for c in listed.columns), "source nodes"], rows)
     print(f"between kernels: {1e6 * found.between:.1f} µs")
+    rates = ", ".join(f"{1e-9 * rate:.0f} of {megabytes(size)}" for size, rate in found.ceilings.reads)
     print(f"measured ceilings: {2e-9 * found.ceilings.multiply_adds:.0f} GFLOP/s; GB/s read: {rates}")
 
 

@@ -63,7 +63,14 @@ class Profile:
 def profile(path: Path, sizes: Mapping[str, int], threads: int, seconds: float) -> Profile:
     """Profile a bundle on random inputs for about so long. Raises UserError where it has no kernels to tell of."""
     program = runtime.load(path, threads)
-    feeds = runtime.random_feeds(program, sizes)
+    found = of(program, runtime.random_feeds(program, sizes), seconds)
+    if found is None:
+        raise UserError("it has no kernels of its own: its target runs a whole model at once", place=str(path))
+    return found
+
+
+def of(program: runtime.Program, feeds: Mapping[str, Array], seconds: float) -> Profile | None:
+    """The profile of a loaded bundle on these feeds; None where it has no kernels to tell of."""
     for _ in range(_WARM):
         program.run(feeds)
     found: dict[tuple[Any, ...], list[list[KernelCall]]] = {}
@@ -73,7 +80,7 @@ def profile(path: Path, sizes: Mapping[str, int], threads: int, seconds: float) 
         whole.append(_timed(program.run, feeds))
         calls = program.kernels(feeds)
         if not calls:
-            raise UserError("it has no kernels of its own: its target runs a whole model at once", place=str(path))
+            return None
         grouped: dict[tuple[Any, ...], list[KernelCall]] = {}
         for call in calls:
             grouped.setdefault((call.name, call.nodes, call.place), []).append(call)
@@ -81,7 +88,7 @@ def profile(path: Path, sizes: Mapping[str, int], threads: int, seconds: float) 
             found.setdefault(key, []).append(group)
     ceilings = program.ceilings()
     kernels = tuple(_kernel(groups, ceilings) for groups in found.values())
-    return Profile(kernels, median(whole), threads, ceilings)
+    return Profile(kernels, median(whole), program.threads, ceilings)
 
 
 def _kernel(groups: list[list[KernelCall]], ceilings: Ceilings) -> Kernel:

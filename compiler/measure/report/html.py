@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optc.compiler.measure.report import figures, pictures, sections, steps, text
+from optc.compiler.measure.report import figures, kernels, pictures, sections, steps, text
 from optc.compiler.measure.report.text import dig, entries
 
 
@@ -46,6 +46,9 @@ def _view(document: Mapping[str, Any]) -> dict[str, Any]:
         "waterfalls": [drawn(p.title, p.note, p.svg) for p in pictures.waterfalls(document)],
         "passes": sections.passes(document),
         "quiet": steps.quiet(document),
+        "kernels": kernels.kernels(dig(document, "profile")),
+        "kernel_picture": Markup(kernels.picture(dig(document, "profile"))),
+        "kernels_told": kernels.told(dig(document, "profile")),
         "slices": [
             {"metric": text.word(m.get("metric")), "picture": Markup(pictures.slices(m, worst)), "table": sections.slices(worst)}
             for m, worst in parted

@@ -16,7 +16,7 @@ _WIDTH, _ROW, _EDGE = 320, 42, 5
 _BEYOND = 0.6  # of the width of what was kept, that what was not may reach beyond it
 _LETTER = 6.7  # px of a letter at 12 px, on the wide side
 # matplotlib knows no CSS variables: it draws in these, they are replaced in the text it writes
-_INKS = {
+INKS = {
     "text": "#010101",
     "accent": "#020202",
     "muted": "#030303",
@@ -26,6 +26,11 @@ _INKS = {
     "grey": "#070707",
 }
 _CSS = {"text": "currentColor", "line": "var(--line)"}
+
+
+def style() -> Any:
+    """What matplotlib draws with: equal pictures are equal text."""
+    return {"svg.hashsalt": "optc", "svg.fonttype": "none", "font.size": 12.0, "font.family": "sans-serif"}
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,8 @@ def chart(rows: Sequence[Row], zero: bool = True, mark: float | None = None, spa
 
     if not rows:
         return ""
-    style: Any = {"svg.hashsalt": "optc", "svg.fonttype": "none", "font.size": 12.0, "font.family": "sans-serif"}
     height = _ROW * len(rows)
-    with rc_context(style), warnings.catch_warnings():
+    with rc_context(style()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
         figure = Figure(figsize=(_WIDTH / 72, height / 72), dpi=72, facecolor="none")
         FigureCanvasSVG(figure)
@@ -73,13 +77,13 @@ def chart(rows: Sequence[Row], zero: bool = True, mark: float | None = None, spa
             if linked and kept is not None and row.start == rows[kept].value:
                 for to in (j * _ROW for j in range(kept + 1, i + 1)):  # between texts and bars, not through them
                     for ends in ((to + 31 - _ROW, to + 3), (to + 18, to + 23)):
-                        axes.plot((row.start, row.start), ends, color=_INKS["muted"], linewidth=1, clip_on=False)
+                        axes.plot((row.start, row.start), ends, color=INKS["muted"], linewidth=1, clip_on=False)
             _draw(axes, row, i * _ROW)
             if mark is not None:
                 axes.plot(
                     (mark, mark),
                     (i * _ROW + 19, i * _ROW + 35),
-                    color=_INKS["text"],
+                    color=INKS["text"],
                     linewidth=1,
                     linestyle=(0, (3, 2)),
                     clip_on=False,
@@ -88,7 +92,7 @@ def chart(rows: Sequence[Row], zero: bool = True, mark: float | None = None, spa
         out = io.StringIO()
         left_out = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=left_out)
-    return _clean(out.getvalue())
+    return clean(out.getvalue())
 
 
 def _reach(rows: Sequence[Row], zero: bool, mark: float | None, span: float) -> tuple[float, float]:
@@ -108,12 +112,12 @@ def _reach(rows: Sequence[Row], zero: bool, mark: float | None, span: float) -> 
 def _draw(axes: Any, row: Row, top: float) -> None:
     """A row from `top` on: text at its baseline 14 px below, the bar's middle 27 px below."""
     muted = row.ink == "muted"
-    at, ink = top + 27, _INKS["grey" if muted else row.ink]
+    at, ink = top + 27, INKS["grey" if muted else row.ink]
     left, right = axes.get_xlim()
     label = _short(row.label, int((_WIDTH - len(row.shown) * _LETTER) / _LETTER) - 1)
-    axes.text(left, top + 14, label, ha="left", va="baseline", color=_INKS["muted" if muted else "text"], parse_math=False)
-    axes.text(right, top + 14, row.shown, ha="right", va="baseline", color=_INKS["muted" if muted else "text"], parse_math=False)
-    axes.plot((left, right), (at, at), color=_INKS["line"], linewidth=8 if row.start is not None else 1, clip_on=False, zorder=0)
+    axes.text(left, top + 14, label, ha="left", va="baseline", color=INKS["muted" if muted else "text"], parse_math=False)
+    axes.text(right, top + 14, row.shown, ha="right", va="baseline", color=INKS["muted" if muted else "text"], parse_math=False)
+    axes.plot((left, right), (at, at), color=INKS["line"], linewidth=8 if row.start is not None else 1, clip_on=False, zorder=0)
     pixel = (right - left) / _WIDTH
     value, low, high = (None if v is None else min(max(v, left), right) for v in (row.value, row.low, row.high))
     assert value is not None
@@ -126,11 +130,11 @@ def _draw(axes: Any, row: Row, top: float) -> None:
         axes.barh(at, 8 * pixel, left=value - 4 * pixel, height=8, color=ink, clip_on=False)
     if row.value > right:
         ends = right - 8 * pixel, right - 8 * pixel, right - 2 * pixel
-        axes.fill(ends, (at - 4, at + 4, at), color=_INKS["text"], linewidth=0, clip_on=False)
+        axes.fill(ends, (at - 4, at + 4, at), color=INKS["text"], linewidth=0, clip_on=False)
     if low is not None and high is not None and low != high:
-        axes.plot((low, high), (at, at), color=_INKS["text"], linewidth=1.5, clip_on=False)
+        axes.plot((low, high), (at, at), color=INKS["text"], linewidth=1.5, clip_on=False)
         for x in (x for x in (low, high) if left < x < right):  # an end that is beyond the picture has no mark
-            axes.plot((x, x), (at - 5, at + 5), color=_INKS["text"], linewidth=1.5, clip_on=False)
+            axes.plot((x, x), (at - 5, at + 5), color=INKS["text"], linewidth=1.5, clip_on=False)
 
 
 def _short(label: str, letters: int) -> str:
@@ -141,7 +145,7 @@ def _short(label: str, letters: int) -> str:
     return f"{label[: letters - tail - 1]}…{label[-tail:]}"
 
 
-def _clean(svg: str) -> str:
+def clean(svg: str) -> str:
     """Inline SVG that takes its colours and its font from the page, without ids that a second picture would repeat."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<defs>.*?</defs>", "", svg, flags=re.S)
@@ -149,6 +153,6 @@ def _clean(svg: str) -> str:
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    for name, colour in _INKS.items():
+    for name, colour in INKS.items():
         svg = svg.replace(colour, _CSS.get(name, f"var(--{name})"))
     return svg.strip()

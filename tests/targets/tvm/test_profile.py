@@ -13,7 +13,9 @@ import pytest
 
 import optc
 from optc.compiler import load, printer, save
+from optc.compiler.measure.limits import Limits
 from optc.compiler.measure.profile import profile
+from optc.compiler.measure.report import kernels as pages
 from optc.compiler.measure.roofline import Ceilings
 from optc.targets.tvm import ceilings
 from optc.targets.tvm.compute.winograd import Winograd
@@ -116,10 +118,43 @@ def test_the_command_tells_kernels_or_what_to_give_it(twins: Path, tmp_path: Pat
     done = bench(str(twins), "--profile", "--threads", "1", "--seconds", "0.5", "--json")
     told = json.loads(done.stdout)
     assert done.returncode == 0 and len(told["kernels"]) >= 3 and told["threads"] == 1
-    shown = bench(str(twins), "--profile", "--threads", "1", "--seconds", "0.5")
+    shown = bench(str(twins), "--profile", "--threads", "1", "--seconds", "0.5", "--report", "page.html")
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    alone = bench(str(twins), "--report", "page.html")
+    assert alone.returncode == 2 and "only a profile has a page" in alone.stderr
     assert "measured ceilings" in shown.stdout and "c1" in shown.stdout
     refused = bench(str(twins.with_name("twins.onnx")), "--profile")
     assert refused.returncode == 2 and "one bundle" in refused.stderr
     other = optc.compile(twins.with_name("twins.onnx"), tmp_path / "other.optc", target="onnxruntime", cache=False)
     refused = bench(str(other.path), "--profile")
     assert refused.returncode == 2 and "no kernels of its own" in refused.stderr
+
+
+def test_the_picture_has_a_dot_for_each_kernel_that_computes_products() -> None:
+    def kernel(sums: float, moved: float, seconds: float, roofline: float) -> dict[str, object]:
+        return {"name": "k", "nodes": ["n"], "multiply_adds": sums, "bytes": moved, "seconds": seconds, "roofline": roofline}
+
+    document = {
+        "seconds": 2e-3,
+        "threads": 1,
+        "multiply_adds_per_second": 5e10,
+        "bytes_per_second": [{"size": 1, "rate": 2e11}, {"size": 9, "rate": 2e10}],
+        "kernels": [kernel(4e7, 1e6, 1e-3, 0.8), kernel(1e6, 1e6, 5e-4, 0.2), kernel(0, 1e6, 1e-4, 0.5)],
+    }
+    drawn = pages.picture(document)
+    assert drawn == pages.picture(document)
+    assert drawn.count("fill: var(--good)") == 1 and drawn.count("fill: var(--accent)") == 1
+    listed = pages.kernels(document)
+    assert listed is not None and [row[0].small for row in listed.rows] == [("n",)] * 3
+    assert "100 GFLOP/s" in pages.told(document) and "200 to 20 GB/s" in pages.told(document)
+    for lacking in (None, {}, {**document, "kernels": None}, {**document, "bytes_per_second": []}, {**document, "kernels": [{}]}):
+        assert pages.picture(lacking) == ""
+        assert pages.kernels(lacking) is None or lacking
+
+
+def test_a_compilation_that_measures_shows_where_the_time_goes(twins: Path, tmp_path: Path) -> None:
+    optc.compile(twins.with_name("twins.onnx"), tmp_path / "m.optc", cache=False, budgets=Limits(measure=True))
+    assert json.loads((tmp_path / "m.optc" / "measurements.json").read_bytes())["profile"]["kernels"]
+    assert "Where the time goes" in (tmp_path / "m.optc" / "report.html").read_text()
+    optc.compile(twins.with_name("twins.onnx"), tmp_path / "n.optc", cache=False)
+    assert "Where the time goes" not in (tmp_path / "n.optc" / "report.html").read_text()
