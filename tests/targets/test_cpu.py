@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -100,8 +101,8 @@ def test_a_bundle_for_several_processors_picks_what_it_runs_on(fashion_cnn: Path
 def test_the_code_for_each_processor_is_checked(fashion_cnn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = native.build
 
-    def wrong(model: ir.Model, for_machine: machine.Machine, variant: str) -> Artifact:
-        made = right(model, for_machine, variant)
+    def wrong(model: ir.Model, for_machine: machine.Machine, *more: Any) -> Artifact:
+        made = right(model, for_machine, *more)
         weights = {name: -array for name, array in made.weights.items()}
         return made if for_machine.name == "x86-64-v3" else replace(made, weights=weights)
 
