@@ -14,13 +14,16 @@ READY := .venv/.ready
 EXTRAS := $(if $(shell command -v cc || command -v gcc || command -v clang),dev,dev$(shell echo ,)linker)
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 5
 
-.PHONY: demo test test-all lint models fuzz clean
+.PHONY: demo test test-avx2 test-all lint models fuzz clean
 
 demo: $(READY) # compile a real model, check it, race it against onnxruntime (under 3 minutes)
 	@$(BIN)/python -m benchmarks.demo
 
 test: lint # lint, types, the fast tests, the wheel through the sdist (about 12 minutes on two cores)
 	$(PYTEST) -m "not slow"
+
+test-avx2: $(READY) # the tests of native code on an AVX-512 machine as if it had AVX2 alone
+	OPTC_MCPU=x86-64-v3 $(PYTEST) -m "not slow" tests/targets
 
 test-all: lint # the same with the slow suites
 	$(PYTEST)

@@ -114,17 +114,22 @@ def _by_rows(body: Any) -> Any:
     guard = next((found for part in finishing for loop in _marked(part, FINISH) for found in _guards(loop)), None)
     if guard is None or not summing:
         return body
-    high, sums = int(_marked(summing[0], ROWS)[0].extent), tirx.SeqStmt(summing)
+    high, sums = int(_marked(summing[0], ROWS)[0].extent), _sequence(summing)
     left = guard.bound - guard.first
     some = []
     for rows in (1 << power for power in reversed(range((high - 1).bit_length()))):
         few = _resized(sums, ROWS, rows, guard, start=tirx.bitwise_and(left, -2 * rows))
         some.append(tirx.IfThenElse(tirx.bitwise_and(left, rows) != 0, few, None))
     whole = _resized(sums, ROWS, high, guard)
-    chosen = tirx.IfThenElse(guard.first + (high - 1) < guard.bound, whole, tirx.SeqStmt(some)) if some else whole
+    chosen = tirx.IfThenElse(guard.first + (high - 1) < guard.bound, whole, _sequence(some)) if some else whole
     start = parts.index(summing[0])
     rest = [_resized(part, FINISH, tirx.min(left, high), guard) for part in parts[start + len(summing) :]]
-    return tirx.SeqStmt([*parts[:start], chosen, *rest])
+    return _sequence([*parts[:start], chosen, *rest])
+
+
+def _sequence(statements: list[Any]) -> Any:
+    """The statements as one: a sequence of one is none to TVM."""
+    return statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)
 
 
 def _if_worth(loop: Any, largest: Any) -> Any:
