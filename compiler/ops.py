@@ -86,6 +86,10 @@ OPS: dict[str, str] = {
         values = Gather(codebook, kept)
         w = Reshape(values, shape)
     }""",
+    "Attention": """<is_causal, kv_num_heads, q_num_heads, scale> (q, k, v, mask) => (y) {
+        y = Attention<is_causal: int = @is_causal, kv_num_heads: int = @kv_num_heads, q_num_heads: int = @q_num_heads,
+            scale: float = @scale>(q, k, v, mask)
+    }""",
     "AveragePoolChannelsLast": _channels_last("AveragePool", _POOL.replace("dilations", "count_include_pad")),
     "NonZero": """ (x, count) => (y) {
         y = NonZero(x)
@@ -124,6 +128,8 @@ Activations of the *ChannelsLast operators are [N, H, W, C], weights as in ONNX;
 few channels comes. Codebook gives a tensor of `shape` (int64) whose
 elements are those of `codebook` (2^bits) at indices of `bits` bits; `indices`, uint8 [bits, ceil(elements/8)], holds them as bit
 planes: bit k of indices[j, i] is bit j of index 8·i + k. Needs opset 11.
+
+Attention is the standard one without past, present and soft cap; it needs opset 23.
 
 The last four are for results whose extent depends on data (see the pass count-results). NonZero and Range are the standard ones
 with the extent of their result as one more input: `count`, int64 [1], which must be right. SelectBoxes and UniqueIndices give

@@ -54,6 +54,7 @@ PASSES = {
     "fuse-rotary": "optc.passes.fusion.rotary:FuseRotary",
     "fuse-attention": "optc.passes.fusion.attention:FuseAttention",
     "ort-attention": "optc.passes.dialect.attention:OrtAttention",
+    "own-attention": "optc.passes.lowering.own_attention:OwnAttention",
     "inline-functions": "optc.passes.lowering.inline_functions:InlineFunctions",
     "quantize-weights": "optc.passes.precision.quantize_weights:QuantizeWeights",
     "prune-weights": "optc.passes.pruning.prune_weights:PruneWeights",

@@ -51,7 +51,8 @@ class Cpu(Target):
 
     def pipeline(self) -> str:
         known = f"infer-shapes,fold-constants{{max-growth={_WEIGHTS}}}"  # weights are packed once, not made in each call
-        early = f"inline-functions{{operators={_functions()}}},{known},inline-if,sink-into-if,count-results"
+        own = f"infer-shapes,own-attention,inline-functions{{operators={_functions()}}}"
+        early = f"{own},{known},inline-if,sink-into-if,count-results"
         return f"{early},eliminate-dead,channels-last,eliminate-dead"
 
     def build(self, model: ir.Model) -> Artifact:

@@ -6,6 +6,7 @@ from tvm import tirx
 
 from optc.compiler import ir
 from optc.targets.tvm.lower import (
+    attention,
     casts,
     counted,
     einsum,
@@ -212,6 +213,7 @@ _OPTC: dict[str, Rule] = {
     "ConvFromImage": windows.conv_from_image,
     "ConvTransposeChannelsLast": windows.conv_transpose_nhwc,
     "Gelu": e.simple(fn.gelu),
+    "Attention": attention.attention,
     "GeluTanh": e.simple(fn.gelu_tanh),
     "MaxPoolChannelsLast": windows.max_pool_nhwc,
     "NonZero": counted.non_zero,
