@@ -14,6 +14,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as script
 
+from optc.targets.tvm.compute.kernel import Extent, static
 from optc.targets.tvm.machine import Machine
 
 _TILES = 4  # tiles of rows in a block of queries: what shares a block of keys while that is in cache
@@ -45,10 +46,17 @@ class Tiles:
         return self.rows * _TILES
 
 
-def tiles(machine: Machine, size: int) -> Tiles:
-    """For values of that size, which vectors of at least four divide."""
+def tiles(machine: Machine, queries: Extent, keys: Extent, size: int) -> Tiles:
+    """For so many queries and keys, and values of that size, which vectors of at least four divide."""
     rows, vectors = (6, 4) if machine.registers >= 32 else (4, 3)
-    return Tiles(rows, vectors, machine.lanes(), math.gcd(machine.lanes(), size))
+    lanes, sums, known = machine.lanes(), rows * vectors, static(keys)
+    if known is not None:
+        vectors = max(1, min(vectors, -(-known // lanes)))
+        rows = min(sums // vectors, 2 * rows)
+    known = static(queries)
+    if known is not None:  # as few rows as fill as many tiles
+        rows = -(-known // -(-known // rows)) if known else 1
+    return Tiles(rows, vectors, lanes, math.gcd(lanes, size))
 
 
 @dataclass(frozen=True)
@@ -115,14 +123,17 @@ class _Block:
         seen = tirx.min(self.keys, self.first + self.tiles.queries) if self.layer.causal else self.keys
         with script.serial(0, (seen + self.tiles.keys - 1) // self.tiles.keys) as block:
             start = script.Bind(block * self.tiles.keys)
+            here = script.Bind(tirx.min(tirx.const(self.tiles.keys, "int64"), seen - start))
+            whole = script.Bind((here + self.tiles.lanes - 1) // self.tiles.lanes)
             high = script.Bind((self.count + self.tiles.rows - 1) // self.tiles.rows)
-            with script.serial(0, high) as tile, script.serial(0, _KEYS) as part:
+            parts = (here + self.tiles.width - 1) // self.tiles.width
+            with script.serial(0, high) as tile, script.serial(0, parts) as part:
                 self._scores(block * _KEYS + part, tile, part)
-            self._hide(start)
+            self._hide(start, here, whole)
             with script.serial(0, self.count) as r:
-                self._powers(r)
+                self._powers(r, whole)
             with script.serial(0, high) as tile:
-                self._mix(start, tile)
+                self._mix(start, here, tile)
         with script.serial(0, self.count) as r:
             share = script.Bind(tirx.Select(self.total[r] == 0, _const(0.0), _const(1.0) / self.total[r]))
             with script.serial(0, self.layer.size // self.tiles.across) as j, script.vectorized(0, self.tiles.across) as lane:
@@ -151,10 +162,9 @@ class _Block:
                 value = acc[i, j, lane] * _const(self.layer.scale)
                 _store(self.scores, value, [tile * t.rows + i, part * t.width + j * t.lanes + lane])
 
-    def _hide(self, start: Any) -> None:
+    def _hide(self, start: Any, here: Any, whole: Any) -> None:
         """The mask, and -inf for keys that there are not, or that come later."""
         t, hidden = self.tiles, -tirx.infinity("float32")
-        here = script.Bind(tirx.min(tirx.const(t.keys, "int64"), self.keys - start))
         if self.mask is not None:
             with script.serial(0, self.count) as r, script.serial(0, here) as c:
                 _store(self.scores, self._masked(self.scores[r, c], r, start + c), [r, c])
@@ -163,7 +173,7 @@ class _Block:
             if self.layer.causal:
                 last = tirx.min(last, self.first + r + 1 - start)
             limit = script.Bind(tirx.max(last, tirx.const(0, "int64")))
-            with script.serial(0, t.keys - limit) as c:
+            with script.serial(0, whole * t.lanes - limit) as c:
                 _store(self.scores, hidden, [r, limit + c])
 
     def _masked(self, score: Any, r: Any, key: Any) -> Any:
@@ -173,15 +183,14 @@ class _Block:
         value = self.mask[tuple(near)]
         return tirx.Select(value, score, -tirx.infinity("float32")) if self.mask.dtype == "bool" else score + value
 
-    def _powers(self, r: Any) -> None:
+    def _powers(self, r: Any, count: Any) -> None:
         """exp(score - largest), their sum, and the factor of what was summed before."""
-        t, count = self.tiles, self.tiles.keys // self.tiles.lanes
+        t = self.tiles
         lanes = _local((t.lanes,))
         with script.vectorized(0, t.lanes) as lane:
             _store(lanes, self.scores[r, lane], [lane])
-        for j in range(1, count):
-            with script.vectorized(0, t.lanes) as lane:
-                _store(lanes, tirx.max(lanes[lane], self.scores[r, j * t.lanes + lane]), [lane])
+        with script.serial(1, count) as j, script.vectorized(0, t.lanes) as lane:
+            _store(lanes, tirx.max(lanes[lane], self.scores[r, j * t.lanes + lane]), [lane])
         high = script.Bind(tirx.max(self.high[r], _folded(tirx.max, [lanes[i] for i in range(t.lanes)])))
         base = script.Bind(tirx.Select(high == -tirx.infinity("float32"), _const(0.0), high))
         factor = script.Bind(tirx.exp(self.high[r] - base))
@@ -198,11 +207,10 @@ class _Block:
         _store(self.factor, factor, [r])
         _store(self.high, high, [r])
 
-    def _mix(self, start: Any, tile: Any) -> None:
+    def _mix(self, start: Any, here: Any, tile: Any) -> None:
         """What was summed before, scaled, and the powers times the values of this block of keys."""
         t = self.tiles
         columns = self.layer.size // t.across
-        here = script.Bind(tirx.min(tirx.const(t.keys, "int64"), self.keys - start))
         for left in range(0, columns, t.vectors):
             acc = _local((t.rows, min(t.vectors, columns - left), t.across))
             each = [(i, j, (left + j) * t.across) for i in range(t.rows) for j in range(min(t.vectors, columns - left))]

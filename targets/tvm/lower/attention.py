@@ -25,12 +25,12 @@ def attention(ctx: Lowering, node: ir.Node, inputs: Sequence[Operand]) -> Any:
     work = [d for d in (batch, queries, keys, heads, depth) if isinstance(d, int)]
     many = len(work) < 5 or math.prod(work) >= PARALLEL_WORK * ctx.machine.lanes()
     causal = bool(ir.attribute(node, "is_causal", 0))
-    layer = Attention(tiles(ctx.machine, size), heads, groups, depth, size, scale, causal, many)
+    layer = Attention(tiles(ctx.machine, queries, keys, size), heads, groups, depth, size, scale, causal, many)
     made = [(_shape([batch, queries, heads, size], flat), "float32")]
     made.append(([batch, groups, layer.packed(keys), depth, layer.tiles.width], "float32"))
     result, _ = loops.kernel(ctx, "attention", [q, k, v, *mask], made, layer.body)
     if isinstance(keys, int):
-        ctx.count(result, keys * (depth + size) // size)
+        ctx.count(q, keys * (depth + size) // depth, ctx.builder.lookup_binding(result).tuple_value)
     return result
 
 
