@@ -4,8 +4,8 @@
     python -m benchmarks.latency efflite0 --batch 1 --threads 2
     python -m benchmarks.latency --passes ...                     with other passes
 
-The peers get the same file with the same fixed shapes, or the source where these contradict a branch of it. Needs
-`pip install 'optc[openvino]'`; without it the peer is onnxruntime.
+The peers get the same file with the same fixed shapes, or the source where these contradict a branch of it; one that runs
+neither has no figure. Needs `pip install 'optc[openvino]'`; without it the peer is onnxruntime.
 """
 
 from __future__ import annotations
@@ -63,22 +63,25 @@ def race(case: Case, batch: int, threads: Sequence[int], seconds: float, passes:
     optc.compile(source, bundle, shapes=bound(shapes, sizes), passes=passes, cache=False)
     feeds = samples(source, case, sizes)
     peers = [name for name in ENGINES if find_spec(name)]
-    given = fixed if _takes(fixed, feeds) else source
+    given = {name: file for name in peers if (file := _taken(name, (fixed, source), feeds))}
     for count in threads:
         programs = {BUNDLE: Peer(bundle).load(count, feeds)}
-        programs |= {name: Peer(given, name).load(count, feeds) for name in peers}
+        programs |= {name: Peer(file, name).load(count, feeds) for name, file in given.items()}
         raced = interleaved(programs, seconds=seconds)
-        fastest = min(peers, key=lambda name: raced.latencies[name].median_ms)
-        yield Raced(case.name, batch, count, {name: raced.speed(BUNDLE, against=name) for name in peers}, fastest)
+        fastest = min(given, key=lambda name: raced.latencies[name].median_ms)
+        yield Raced(case.name, batch, count, {name: raced.speed(BUNDLE, against=name) for name in given}, fastest)
 
 
-def _takes(fixed: Path, feeds: Mapping[str, Array]) -> bool:
-    """Whether onnxruntime loads a model of fixed shapes; not one in which they contradict a branch that is never taken."""
-    try:
-        Peer(fixed, "onnxruntime").load(1, feeds)
-    except UserError:
-        return False
-    return True
+def _taken(engine: str, files: Sequence[Path], feeds: Mapping[str, Array]) -> Path | None:
+    """The first of the files that an engine runs: fixed shapes may contradict a branch that is never taken, and OpenVINO knows
+    fewer operators."""
+    for file in files:
+        try:
+            Peer(file, engine).load(1, feeds)()
+        except UserError:
+            continue
+        return file
+    return None
 
 
 def batches(case: Case, asked: Sequence[int]) -> Sequence[int]:

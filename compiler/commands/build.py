@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -130,6 +131,9 @@ def compile_(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Take an earlier, identical compilation from the cache.")
     ] = True,
+    cache_dir: Annotated[
+        Path | None, typer.Option("--cache-dir", help="Where the cache is.", envvar="OPTC_CACHE", show_default="~/.cache/optc")
+    ] = None,
     fallback: Annotated[
         bool,
         typer.Option("--fallback/--no-fallback", help="Run nodes that the target refuses in onnxruntime, inside the bundle."),
@@ -146,6 +150,8 @@ def compile_(
     from optc.compiler import api
     from optc.compiler.instrument import Progress
 
+    if cache_dir is not None:
+        os.environ["OPTC_CACHE"] = str(cache_dir)
     with progress(json) as tell:
         options, timer = _options(check, verify_each, print_ir_after, time_passes, bisect_limit)
         options = api.watched(options, Progress(tell))

@@ -6,22 +6,19 @@ import hashlib
 import importlib.util
 import platform
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tvm
 from tvm import relax, tirx
 
 from optc.compiler import ir
-from optc.compiler.diagnostics import InternalError, UserError
+from optc.compiler.diagnostics import UserError
 from optc.compiler.numerics import Array
 from optc.compiler.target import Artifact
-from optc.targets.tvm import registers
 from optc.targets.tvm.alignment import unaligned_inputs
+from optc.targets.tvm.codegen import library
 from optc.targets.tvm.compact import compact
 from optc.targets.tvm.destinations import in_place
 from optc.targets.tvm.lower import bind, lower
@@ -51,12 +48,11 @@ def build(model: ir.Model, machine: Machine, variant: str, picks: Picks | None =
         scheduled, notes = schedule_module(fused, machine)
         placed, calls = in_place(with_memory(scheduled), calls, machine)
         finished = finish(placed, lowered.computed)
-        executable = relax.build(finished, target, relax_pipeline=None, tir_pipeline=registers.PIPELINE)
+        code = library(finished, target, linker(machine.arch))
     stored, forms = compact(lowered.parameters.arrays)
-    code = link(executable.mod, machine.arch)
-    library = f"lib/{variant}-{hashlib.sha256(code).hexdigest()[:12]}.so"
+    file = f"lib/{variant}-{hashlib.sha256(code).hexdigest()[:12]}.so"
     program = {
-        "library": library,
+        "library": file,
         "features": sorted(machine.features),
         "arch": machine.arch,
         "inputs": [list(item) for item in lowered.inputs],
@@ -70,7 +66,7 @@ def build(model: ir.Model, machine: Machine, variant: str, picks: Picks | None =
         "work": lowered.work,
         "kernels": calls,
     }
-    return Artifact({library: code}, stored, program, tuple(notes))
+    return Artifact({file: code}, stored, program, tuple(notes))
 
 
 def joined(artifacts: Sequence[Artifact]) -> Artifact:
@@ -129,22 +125,6 @@ def in_order(module: Any) -> Any:
                 body = tirx.SeqStmt(sorted(body.seq, key=lambda store: int(store.indices[0])))
             module.update_func(variable, function.with_body(body).with_attr("tirx.noalias", True))
     return module
-
-
-def link(module: Any, arch: str) -> bytes:
-    """The bytes of a shared library. Nothing of where or when it was made is in them: fixed names, no build id, no symbols
-    beyond those that the runtime looks up."""
-
-    def join(output: str, objects: list[str], **_: Any) -> None:
-        names = [Path(name).name for name in objects]
-        command = [*linker(arch), "-shared", "-fPIC", "-o", "model.so", *names, "-lm", "-Wl,--build-id=none", "-s"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise InternalError(f"linking failed: {done.stderr.strip()}")
-
-    with tempfile.TemporaryDirectory(prefix="optc-") as folder:
-        module.export_library(str(Path(folder) / "model.so"), fcompile=join, workspace_dir=folder)
-        return (Path(folder) / "model.so").read_bytes()
 
 
 def linker(arch: str) -> list[str]:

@@ -14,6 +14,7 @@ from optc.compiler.stored import Stored
 
 Array = npt.NDArray[Any]
 
+_FEW = 8  # elements along each axis of a channel that are looked at first
 SMALL = 4096
 """Weights with fewer elements are stored as they are."""
 ALIGNMENT = 64
@@ -78,14 +79,24 @@ def _compacted(array: Array) -> tuple[str, Array, Array] | None:
 def _int8(array: Array, channels: tuple[int, ...]) -> tuple[Array, Array] | None:
     """Integers and a scale a channel, as quantize-weights makes them: the largest element of a channel is 127 scales."""
     others = tuple(axis for axis in range(array.ndim) if axis not in channels)
-    largest = np.max(np.abs(array), axis=others, keepdims=True)
+    largest = np.maximum(np.max(array, axis=others, keepdims=True), -np.min(array, axis=others, keepdims=True))
     estimate = np.where(largest > 0, largest, np.float32(127)) / np.float32(127)
     scale, left = estimate, np.ones(estimate.shape, bool)
-    for candidate in (estimate, np.nextafter(estimate, np.float32(0)), np.nextafter(estimate, np.float32(np.inf))):
-        exact = np.all(np.rint(array / candidate) * candidate == array, axis=others, keepdims=True)
+    candidates = (estimate, np.nextafter(estimate, np.float32(0)), np.nextafter(estimate, np.float32(np.inf)))
+    few = array[tuple(slice(_FEW if axis in others else None) for axis in range(array.ndim))]
+    if not any(_integers(few, candidate, others).any() for candidate in candidates):
+        return None  # an ordinary weight is told by its first elements
+    for candidate in candidates:
+        exact = _integers(array, candidate, others)
         scale, left = np.where(left & exact, candidate, scale), left & ~exact
         if not left.any():
             return np.rint(array / scale).astype(np.int8), scale
         if left.all():
             return None  # not one channel is made of integers: an ordinary weight
     return None
+
+
+def _integers(array: Array, scale: Array, axes: tuple[int, ...]) -> Array:
+    """For each channel, whether all its elements are integers times its scale."""
+    exact: Array = np.all(np.rint(array / scale) * scale == array, axis=axes, keepdims=True)
+    return exact
