@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optc.compiler.diagnostics import UserError
 from optc.compiler.facts import Facts
 from optc.compiler.numerics import Array
-from optc.compiler.target import Artifact, Capabilities, Engine, Target
+from optc.compiler.target import Artifact, Capabilities, Engine, Target, UnbuildableError
 from optc.targets.tvm import machine
 
 if TYPE_CHECKING:
@@ -67,13 +67,7 @@ class Cpu(Target):
 
         given, notes = self.choices, tuple[str, ...]()
         if given is None and self.measure:
-            from optc.targets.tvm.measured import choose
-
-            given, notes = {}, ()
-            if lacks := machine.lacking(wanted.features, wanted.arch, machine.host()):
-                notes = (f"kernels for {wanted.name} are not measured: this processor lacks {', '.join(lacks)}",)
-            else:
-                given = {f"{wanted.name} {site}": number for site, number in choose(model, wanted, Facts()).items()}
+            given, notes = _measured(model, wanted)
         own = {key.removeprefix(f"{wanted.name} "): n for key, n in (given or {}).items() if key.startswith(f"{wanted.name} ")}
         made = build(model, wanted, "cpu", Picks(own))
         return replace(made, notes=(*made.notes, *notes), choices=given or {})
@@ -108,6 +102,20 @@ class Cpu(Target):
         choice = choices[lacks.index([])]
         program = choice["program"]
         return TvmEngine(folder / program["library"], program, Part(weights, choice["weights"]), threads)
+
+
+def _measured(model: ir.Model, wanted: Machine) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The choice of each site on a machine, and a note where nothing could be measured."""
+    from optc.targets.tvm.measured import choose
+
+    try:
+        if lacks := machine.lacking(wanted.features, wanted.arch, machine.host()):
+            raise UserError(f"this processor lacks {', '.join(lacks)}")
+        return {f"{wanted.name} {site}": number for site, number in choose(model, wanted, Facts()).items()}, ()
+    except UnbuildableError:
+        raise
+    except UserError as error:  # no inputs were found that the model runs on, say
+        return {}, (f"kernels for {wanted.name} are chosen by analysis, not measured: {error.message}",)
 
 
 def _functions() -> str:

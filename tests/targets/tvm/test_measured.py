@@ -16,6 +16,8 @@ import optc
 from optc.compiler import load
 from optc.compiler.diagnostics import UserError
 from optc.compiler.facts import Facts
+from optc.targets import cpu
+from optc.targets.cpu import Cpu
 from optc.targets.tvm import machine, measured
 from optc.targets.tvm.build import build
 from optc.targets.tvm.picks import MARGIN, Picks, fastest
@@ -110,3 +112,18 @@ def test_a_program_is_measured_by_its_kernels(tmp_path: Path) -> None:
 def test_a_target_that_measures_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to measure"):
         optc.compile(_model(tmp_path, 12), tmp_path / "m.optc", target="onnxruntime", level=3)
+
+
+def test_what_cannot_be_measured_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that this one cannot stand for, and a model that no generated inputs suit."""
+    path, lacking = _model(tmp_path, 12), "neoverse-n1" if machine.host().arch == "x86_64" else "x86-64-v3"
+    _, notes = cpu._measured(load.load(path), machine.named(lacking))
+    assert "not measured: this processor lacks" in notes[0]
+
+    def nothing(*_: Any, **__: Any) -> Any:
+        raise UserError("found no sizes")
+
+    monkeypatch.setattr(measured.inputs, "generate", nothing)
+    monkeypatch.setenv("OPTC_CACHE", str(tmp_path / "cache"))
+    artifact = Cpu(measure=True).build(load.load(path))
+    assert artifact.choices == {} and "found no sizes" in "".join(artifact.notes)
