@@ -37,7 +37,8 @@ def attention(op: Builder, node: ir.Node) -> Any:
     widths = ir.attribute(node, "qkv_hidden_sizes") or (width // 3,) * 3
     projected = op.MatMul(x, weights)
     projected = projected if bias is None else op.Add(projected, bias)
-    q, k, v = (split_heads(op, part, heads) for part in op.Split(projected, integers(*widths), outputs=3, axis=2))
+    parts = op.Split(projected, integers(*widths), outputs=3, axis=2)
+    q, k, v = (split_heads(op, part, heads, own) for part, own in zip(parts, widths, strict=True))
     if past is not None:
         old = [op.Squeeze(part, integers(0)) for part in op.Split(past, integers(1, 1), outputs=2, axis=0)]
         k, v = op.Concat(old[0], k, axis=2), op.Concat(old[1], v, axis=2)
@@ -45,7 +46,7 @@ def attention(op: Builder, node: ir.Node) -> Any:
     if isinstance(masks, Refuse):
         return masks
     scale = ir.attribute(node, "scale", 0.0) or 1 / sqrt(widths[0] // heads)
-    y = merge_heads(op, attend(op, q, k, v, scale, [extra, masks]))
+    y = merge_heads(op, attend(op, q, k, v, scale, [extra, masks]), widths[2])
     present = None
     if wanted(node, 1):
         present = op.Concat(op.Unsqueeze(k, integers(0)), op.Unsqueeze(v, integers(0)), axis=0)
@@ -65,21 +66,22 @@ def multi_head(op: Builder, node: ir.Node) -> Any:
     if width is None:
         return Refuse(f"the width of '{query.name}' is not known")
     ready = rank(key) == 4
-    parts = [query, key, value]
+    parts, widths = [query, key, value], [fixed(x, 2) for x in (query, key, value)]
     if bias is not None:
         total = fixed(bias, 0)
         if total is None or ready:
             return Refuse("a bias beside keys that are split into heads, or of unknown length")
         biases = op.Split(bias, integers(width, width, total - 2 * width), outputs=3, axis=0)
         parts = [op.Add(part, b) for part, b in zip(parts, biases, strict=True)]
-    q, k, v = (part if ready and i else split_heads(op, part, heads) for i, part in enumerate(parts))
+    q, k, v = (part if ready and i else split_heads(op, part, heads, widths[i]) for i, part in enumerate(parts))
     if past_key is not None and past_value is not None:
         k, v = op.Concat(past_key, k, axis=2), op.Concat(past_value, v, axis=2)
     masks = _masks(op, node, mask, query, key, k if past_key is not None else None, 2 if ready else 1)
     if isinstance(masks, Refuse):
         return masks
     scale = ir.attribute(node, "scale", 0.0) or 1 / sqrt(width // heads)
-    y = merge_heads(op, attend(op, q, k, v, scale, [extra, masks]))
+    merged = widths[2] if not ready else None if (last := fixed(value, 3)) is None else heads * last
+    y = merge_heads(op, attend(op, q, k, v, scale, [extra, masks]), merged)
     return (y, _held(op, k), _held(op, v), None)
 
 

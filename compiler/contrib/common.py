@@ -66,15 +66,21 @@ def positions(op: Builder, length: Any) -> ir.Value:
     return found
 
 
-def split_heads(op: Builder, x: ir.Value, heads: int) -> ir.Value:
-    """[B, S, N*H] -> [B, N, S, H]."""
-    found: ir.Value = op.Transpose(op.Reshape(x, integers(0, 0, heads, -1)), perm=[0, 2, 1, 3])
+def split_heads(op: Builder, x: ir.Value, heads: int, width: int | None = None) -> ir.Value:
+    """[B, S, N*H] -> [B, N, S, H]; `width` is N*H where it is known."""
+    found: ir.Value = op.Transpose(op.Reshape(x, integers(0, 0, heads, per_head(x, heads, width))), perm=[0, 2, 1, 3])
     return found
 
 
-def merge_heads(op: Builder, x: ir.Value) -> ir.Value:
-    """[B, N, S, H] -> [B, S, N*H]."""
-    found: ir.Value = op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), integers(0, 0, -1))
+def per_head(x: ir.Value, heads: int, width: int | None = None) -> int:
+    """The size of a head of [B, S, N*H], where it is known: an empty batch leaves nothing that -1 could stand for."""
+    found = fixed(x, -1) if width is None else width
+    return -1 if found is None else found // heads
+
+
+def merge_heads(op: Builder, x: ir.Value, width: int | None = None) -> ir.Value:
+    """[B, N, S, H] -> [B, S, N*H]; `width` is N*H where it is known."""
+    found: ir.Value = op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), integers(0, 0, -1 if width is None else width))
     return found
 
 

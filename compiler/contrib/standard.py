@@ -21,6 +21,7 @@ from optc.compiler.contrib.common import (
     merge_heads,
     number,
     operand,
+    per_head,
     positions,
     rank,
     size,
@@ -71,7 +72,9 @@ def attention(op: Builder, node: ir.Node) -> Any:
     y = _mixed(op, weights, values, heads, groups)
     y = y if hidden is None else op.Where(hidden, number(0, q), y)
     present = (_held(op, keys), _held(op, values)) if wanted(node, 1) or wanted(node, 2) else (None, None)
-    return (merge_heads(op, y) if flat else y, *present, None)
+    last = fixed(v, -1)
+    merged = None if last is None else last // groups * heads
+    return (merge_heads(op, y, merged) if flat else y, *present, None)
 
 
 def _short(op: Builder, mask: Any, k: ir.Value, old: Any, flat: bool) -> bool:
@@ -97,7 +100,7 @@ def _in_heads(op: Builder, x: ir.Value, heads: int) -> Any:
     node = x.producer()
     if node is not None and ir.standard(node, "Reshape") and rank(node.inputs[0]) == 4 and fixed(node.inputs[0], 2) == heads:
         return node.inputs[0]
-    return op.Reshape(x, integers(0, 0, heads, -1))
+    return op.Reshape(x, integers(0, 0, heads, per_head(x, heads)))
 
 
 def _turned(op: Builder, k: ir.Value, groups: int, flat: bool) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from optc.compiler import ir, load, printer, verify
 from optc.compiler.edit import Editor
 from optc.compiler.pipeline import Pipeline
+from optc.compiler.reference import Reference
 from optc.compiler.testing.checks import Subject, examine, run
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -192,3 +193,14 @@ def test_attention_is_written_as_the_opset_has_it(opset: int) -> None:
     outcome = examine(_fed(PACKED, opset, x=(2, 3, 24), mask=(3, 3)), Pipeline.parse("ort-attention").passes)
     assert outcome.failures == []
     assert outcome.rewrites["ort-attention"] == 1
+
+
+def test_heads_of_an_empty_batch_are_split_by_their_size() -> None:
+    """Where a batch is empty, nothing tells what -1 in the shape of a Reshape stands for."""
+    model = printer.parse("""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    g (float[N,4,16] x, float[16,48] w, float[48] b) => (float[N,4,16] y) {
+      y = com.microsoft.Attention <num_heads = 2> (x, w, b)
+    }""")
+    run(Editor(model), Pipeline.parse("inline-functions").passes)
+    feeds = {name: np.ones(shape, np.float32) for name, shape in (("x", (0, 4, 16)), ("w", (16, 48)), ("b", (48,)))}
+    assert [y.shape for y in Reference(model).run_all([feeds])[0].values()] == [(0, 4, 16)]

@@ -81,14 +81,21 @@ def test_in_the_vocabulary_of_onnxruntime(minilm: onnx.ModelProto, recent: onnx.
 
 
 def test_cpu_compiles_the_same_operators_with_and_without_the_fusion(recent: onnx.ModelProto) -> None:
-    """But for the bound of the mask, and that a scale multiplies where the exporter divided."""
+    """But for the bound of the mask, and that a scale multiplies where the exporter divided, if no kernel takes it as a whole."""
+    pipeline = Cpu().pipeline().replace("own-attention,", "")
     plain, fused = (
         Counter(
             ("Mul" if n.op_type == "Div" else n.op_type, tuple(map(str, map(dims, n.inputs))))
-            for graph in ir.all_graphs(after(recent, f"{EARLY},{passes}{LATE},{Cpu().pipeline()}").graph)
+            for graph in ir.all_graphs(after(recent, f"{EARLY},{passes}{LATE},{pipeline}").graph)
             for n in graph
         )
         for passes in ("", "fuse-attention,")
     )
     assert plain - fused == Counter()
     assert [op for op, _ in (fused - plain).elements()] == ["Max"]
+
+
+def test_cpu_has_a_kernel_for_each_layer(recent: onnx.ModelProto) -> None:
+    model = after(recent, f"{EARLY},fuse-attention,{LATE},{Cpu().pipeline()}")
+    assert sum((n.domain, n.op_type) == ("optc", "Attention") for n in model.graph) == LAYERS
+    assert not count(model, "Softmax")

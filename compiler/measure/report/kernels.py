@@ -21,15 +21,15 @@ _NEAR = 0.8  # of the roofline: nearer is good
 def picture(profile: Any) -> str:
     """GFLOP/s over FLOP a byte, both logarithmic: a dot a kernel, as large as its share of the time, below what the machine can
     do out of its fastest and slowest memory. '' where no kernel is known to compute products."""
+    dots, peak, rates = _dots(profile), known(dig(profile, "multiply_adds_per_second")), _rates(profile)
+    if not dots or peak is None or not rates:
+        return ""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    dots, peak, rates = _dots(profile), known(dig(profile, "multiply_adds_per_second")), _rates(profile)
-    if not dots or peak is None or not rates:
-        return ""
     peak *= 2e-9
     intensities = [d[0] for d in dots]
     low, high = min(*intensities, peak / max(rates)) / 2, max(*intensities, peak / min(rates)) * 2
