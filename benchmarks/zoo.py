@@ -50,7 +50,7 @@ def find(name: str) -> Path | None:
     folders = [Path(os.environ["OPTC_ZOO"])] if os.environ.get("OPTC_ZOO") else []
     candidates = [folder / f"{name}.onnx" for folder in (*folders, COMMITTED, cache_folder())]
     candidates += [folder / Path(recipe.file).name for folder in folders]
-    if recipe.package and recipe.package != MADE and "==" not in recipe.package:
+    if recipe.package and "==" not in recipe.package:
         spec = importlib.util.find_spec(recipe.package)
         if spec is not None and spec.origin is not None:
             candidates.append(Path(spec.origin).parent.parent / recipe.file)

@@ -68,8 +68,7 @@ class Cpu(Target):
         given, notes = self.choices, tuple[str, ...]()
         if given is None and self.measure:
             given, notes = _measured(model, wanted)
-        own = {key.removeprefix(f"{wanted.name} "): n for key, n in (given or {}).items() if key.startswith(f"{wanted.name} ")}
-        made = build(model, wanted, "cpu", Picks(own))
+        made = build(model, wanted, "cpu", Picks(given or {}))
         return replace(made, notes=(*made.notes, *notes), choices=given or {})
 
     def at_level(self, level: int) -> Cpu:
@@ -111,7 +110,7 @@ def _measured(model: ir.Model, wanted: Machine) -> tuple[dict[str, int], tuple[s
     try:
         if lacks := machine.lacking(wanted.features, wanted.arch, machine.host()):
             raise UserError(f"this processor lacks {', '.join(lacks)}")
-        return {f"{wanted.name} {site}": number for site, number in choose(model, wanted, Facts()).items()}, ()
+        return choose(model, wanted, Facts()), ()
     except UnbuildableError:
         raise
     except UserError as error:  # no inputs were found that the model runs on, say

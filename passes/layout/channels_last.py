@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ class _Layout:
             return self._elementwise if self._carries(node) else None
         if kind == "Reshape":
             found = shuffled(node)
-            return self._shuffle if found is not None and found[0] in self.last else None
+            return partial(self._shuffle, *found) if found is not None and found[0] in self.last else None
         if first not in self.last and not (kind == "Concat" and any(v in self.last for v in node.inputs)):
             return None
         if kind in _GLOBAL:
@@ -253,13 +254,9 @@ class _Layout:
         inputs = [self._twin(v, node) for v in node.inputs if v is not None]
         self._replace(node, self._made("Concat", inputs, {"axis": axis}, node))
 
-    def _shuffle(self, node: ir.Node) -> None:
+    def _shuffle(self, image: ir.Value, groups: int, each: int, node: ir.Node) -> None:
         """[N, H, W, C] -> [N, H, W, groups, C / groups] -> [N, H, W, C / groups, groups] -> [N, H, W, C]."""
-        found = shuffled(node)
-        if found is None or found[0].shape is None:
-            return
-        image, groups, each = found
-        n, _, h, w = found[0].shape
+        n, _, h, w = list(image.shape or ())
         view = self._view(self.last[image], (groups, each), node)
         self.edit.set_type(view.outputs[0], image.dtype, ir.Shape([n, h, w, groups, each]))
         turned = self._made("Transpose", [view.outputs[0]], {"perm": (0, 1, 2, 4, 3)}, node)

@@ -46,12 +46,19 @@ def expand(stored: Mapping[str, Array], forms: Mapping[str, str], name: str) -> 
     return _unpacked(stored[codes], stored[values], form)
 
 
-def aligned(shape: Sequence[int]) -> Array:
-    """An array of float32 that starts at a multiple of ALIGNMENT, to be filled."""
-    size = 4 * math.prod(shape)
+def aligned(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> Array:
+    """An array that starts at a multiple of ALIGNMENT, to be filled."""
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(np.float32).reshape(shape)
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned_copy(array: Array) -> Array:
+    """The array as it lies in a bundle, which is mapped from the start of a page."""
+    copy = aligned(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def _unpacked(codes: Array, values: Array, form: str) -> Array:

@@ -37,11 +37,12 @@ class _Main:
     def __init__(self, module: Any, calls: list[Call], machine: Machine) -> None:
         self.module, self.machine, self.main = module, machine, module["main"]
         self.bindings = [b for block in self.main.body.blocks for b in block.bindings]
+        self.places = {b.var: i for i, b in enumerate(self.bindings)}
         told = deque(calls)
         self.steps: list[list[tuple[Any, Call | None]]] = [[(b, self._told(b, told))] for b in self.bindings]
         self.reads = Counter(v for b in self.bindings for v in relax.analysis.free_vars(b.value))
         self.reads.update(relax.analysis.free_vars(self.main.body.body))
-        self.memory = {b.var: i for i, b in enumerate(self.bindings) if isinstance(b.value, tvm.ir.Call) and b.value.op == _ALLOC}
+        self.memory = {b.var for b in self.bindings if isinstance(b.value, tvm.ir.Call) and b.value.op == _ALLOC}
         self.source = {b.var: b.value for b in self.bindings if b.value in self.memory}
         self.writer = {b.value.args[-1]: i for i, b in enumerate(self.bindings) if self._kernel(b)}
         self.builder = relax.BlockBuilder(module)
@@ -79,10 +80,10 @@ class _Main:
         own = [self._own(p) if parts.count(p) == 1 else None for p in parts]
         if all(w is None for w in own):
             return
-        first = min(self.memory[self.source[p]] for p, w in zip(parts, own, strict=True) if w is not None)
+        first = min(self.places[self.source[p]] for p, w in zip(parts, own, strict=True) if w is not None)
         total, told = sum(sizes), self.steps[place][0][1] or {}
-        self.steps[first] = [*self.steps[self.memory[whole]], *self.steps[first]]
-        self.steps[self.memory[whole]], self.steps[place] = [], []
+        self.steps[first] = [*self.steps[self.places[whole]], *self.steps[first]]
+        self.steps[self.places[whole]], self.steps[place] = [], []
         for i, (part, writer, start) in enumerate(zip(parts, own, accumulate([0, *sizes[:-1]]), strict=True)):
             where = (axis, start, total)
             share = {"share": [sizes[i], total]}
@@ -95,18 +96,15 @@ class _Main:
                 callee = self._placed(binding.value.op, *where)
                 moved = relax.VarBinding(binding.var, _call(callee, [*binding.value.args[:-1], whole], binding.value))
                 self.steps[writer] = [(moved, {**(made or {}), **share, "name": callee.name_hint})]
-                gone = self.memory[self.source[part]]
+                gone = self.places[self.source[part]]
                 self.steps[gone] = [step for step in self.steps[gone] if step[0] is not self.bindings[gone]]
-                self.steps[self._place(part)] = []
+                self.steps[self.places[part]] = []
 
     def _own(self, part: Any) -> int | None:
         """Where the kernel is that makes a part which nobody else reads, in memory of its own."""
         memory = self.source.get(part)
         alone = memory is not None and self.reads[part] == 1 and self.reads[memory] == 2  # its kernel, and the name
         return self.writer.get(memory) if alone else None
-
-    def _place(self, variable: Any) -> int:
-        return next(i for i, b in enumerate(self.bindings) if b.var.same_as(variable))
 
     def _placed(self, callee: Any, axis: int, start: int, total: int) -> Any:
         """The kernel that writes its result into a part of a larger array."""

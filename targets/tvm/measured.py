@@ -14,20 +14,19 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-
-import numpy as np
+from typing import Any
 
 from optc.compiler import inputs, ir, sources
 from optc.compiler.facts import Facts
 from optc.compiler.numerics import Array
 from optc.targets.tvm.build import build
+from optc.targets.tvm.compact import aligned_copy
 from optc.targets.tvm.engine import TvmEngine
 from optc.targets.tvm.lower import lower
 from optc.targets.tvm.machine import Machine
 from optc.targets.tvm.picks import Picks, fastest
 
 _ROUNDS = 9
-_ALIGNED = 64
 
 
 def choose(model: ir.Model, machine: Machine, facts: Facts) -> dict[str, int]:
@@ -37,7 +36,8 @@ def choose(model: ir.Model, machine: Machine, facts: Facts) -> dict[str, int]:
     """
     found = Picks()
     lower(model, machine, found)
-    keys = {site: _key(site, machine) for site, count in found.counts.items() if count > 1}
+    depends = _depends(machine)
+    keys = {site: _key(site, depends) for site, count in found.counts.items() if count > 1}
     known = {site: number for site, key in keys.items() if (number := facts.get(key)) is not None}
     if known.keys() != keys.keys():
         new = fastest(_seconds(model, machine, known, max(found.counts[site] for site in keys if site not in known)))
@@ -47,10 +47,14 @@ def choose(model: ir.Model, machine: Machine, facts: Facts) -> dict[str, int]:
     return known
 
 
-def _key(site: str, machine: Machine) -> str:
-    """The digest of what a choice depends on: the site, the machine, TVM, and the code that makes kernels."""
-    parts = {**asdict(machine), "features": sorted(machine.features), "site": site, "tvm": version("apache-tvm")}
-    return hashlib.sha256(json.dumps({**parts, "code": sources.code_digest(())}, sort_keys=True).encode()).hexdigest()
+def _depends(machine: Machine) -> dict[str, Any]:
+    """What every choice depends on: the machine, TVM, and the code that makes kernels."""
+    made = {"tvm": version("apache-tvm"), "code": sources.code_digest(())}
+    return {**asdict(machine), "features": sorted(machine.features), **made}
+
+
+def _key(site: str, depends: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps({**depends, "site": site}, sort_keys=True).encode()).hexdigest()
 
 
 def _seconds(model: ir.Model, machine: Machine, known: Mapping[str, int], count: int) -> dict[str, dict[int, float]]:
@@ -88,13 +92,4 @@ def _engine(model: ir.Model, machine: Machine, picks: Picks, folder: Path) -> Tv
     library = folder / made.program["library"]
     library.parent.mkdir(exist_ok=True)
     library.write_bytes(made.files[made.program["library"]])
-    return TvmEngine(library, made.program, {name: _aligned(array) for name, array in made.weights.items()}, machine.cores)
-
-
-def _aligned(array: Array) -> Array:
-    """A copy that lies as a mapped file does."""
-    raw = np.empty(array.nbytes + _ALIGNED, np.uint8)
-    start = -raw.ctypes.data % _ALIGNED
-    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
+    return TvmEngine(library, made.program, {name: aligned_copy(array) for name, array in made.weights.items()}, machine.cores)

@@ -33,7 +33,9 @@ def convolve(
     candidates = [(plan, 0) for plan in plans] + [(None, rank) for rank in range(1, compute.CANDIDATES)]
     settings = " ".join(f"{key}={value}" for key, value in sorted(window.items()))
     plan, rank = candidates[
-        ctx.picks.pick(f"conv2d {layout}{own} weight{weight.shape} group={group} {settings}", len(candidates), ctx.behind)
+        ctx.picks.pick(
+            f"{ctx.machine.name} conv2d {layout}{own} weight{weight.shape} group={group} {settings}", len(candidates), ctx.behind
+        )
     ]
     if plan is not None:
         return winograd.convolve(ctx, ctx.tensor(x), weight, bias, plan)

@@ -25,7 +25,7 @@ def product(ctx: Lowering, a: Operand, b: Operand, bias: ir.Array | None) -> Any
     if is_constant(b) and b.ndim == 2 and ctx.dtype(a) == "float32" == str(b.dtype):
         own = ctx.shape(a)
         rows = ctx.reshape(a, [1, own[0]]) if len(own) == 1 else ctx.tensor(a)
-        rank = ctx.picks.pick(f"gemm {ctx.shape(rows)} weight{b.shape}", compute.CANDIDATES, ctx.behind)
+        rank = ctx.picks.pick(f"{ctx.machine.name} gemm {ctx.shape(rows)} weight{b.shape}", compute.CANDIDATES, ctx.behind)
         result = call(ctx, "gemm", compute.gemm(ctx.machine, ctx.shape(rows), b, bias, rank), rows)
         return ctx.reshape(result, [b.shape[1]]) if len(own) == 1 else result
     left, right = ctx.tensor(a), ctx.tensor(b)

@@ -208,12 +208,12 @@ _STANDARD: dict[str, Rule] = {
 }
 
 _OPTC: dict[str, Rule] = {
+    "Attention": attention.attention,
     "AveragePoolChannelsLast": windows.average_pool_nhwc,
     "ConvChannelsLast": windows.conv_nhwc,
     "ConvFromImage": windows.conv_from_image,
     "ConvTransposeChannelsLast": windows.conv_transpose_nhwc,
     "Gelu": e.simple(fn.gelu),
-    "Attention": attention.attention,
     "GeluTanh": e.simple(fn.gelu_tanh),
     "MaxPoolChannelsLast": windows.max_pool_nhwc,
     "NonZero": counted.non_zero,

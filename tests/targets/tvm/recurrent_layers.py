@@ -14,9 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from optc.compiler import load
 from optc.targets.tvm import machine
 from optc.targets.tvm.build import build
+from optc.targets.tvm.compact import aligned_copy
 from optc.targets.tvm.engine import TvmEngine
-
-from .typed import aligned
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 OUTPUTS = ("Y", "Y_h", "Y_c")
@@ -60,7 +59,7 @@ def _loaded(proto: onnx.ModelProto, folder: Path, host: machine.Machine) -> tupl
     library = folder / artifact.program["library"]
     library.parent.mkdir(exist_ok=True)
     library.write_bytes(artifact.files[artifact.program["library"]])
-    weights = {name: aligned(array) for name, array in artifact.weights.items()}
+    weights = {name: aligned_copy(array) for name, array in artifact.weights.items()}
     return TvmEngine(library, artifact.program, weights, 2), artifact.notes
 
 

@@ -15,10 +15,9 @@ from optc.compiler import load
 from optc.compiler.diagnostics import UserError
 from optc.targets.tvm import machine
 from optc.targets.tvm.build import build
+from optc.targets.tvm.compact import aligned_copy
 from optc.targets.tvm.engine import TvmEngine
 from optc.targets.tvm.lower import lower
-
-from .typed import aligned
 
 HEADER = '<ir_version: 10, opset_import: ["" : {opset}]>'
 
@@ -33,7 +32,7 @@ class Compiled:
         library = folder / self.artifact.program["library"]
         library.parent.mkdir(exist_ok=True)
         library.write_bytes(self.artifact.files[self.artifact.program["library"]])
-        weights = {name: aligned(array) for name, array in self.artifact.weights.items()}
+        weights = {name: aligned_copy(array) for name, array in self.artifact.weights.items()}
         self.engine = TvmEngine(library, self.artifact.program, weights, 1)
 
     def check(self, tolerance: float = 1e-6, **feeds: Any) -> None:

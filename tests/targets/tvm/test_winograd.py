@@ -14,12 +14,11 @@ import pytest
 from optc.compiler import load
 from optc.compiler.reference import Reference
 from optc.targets.tvm.build import build
+from optc.targets.tvm.compact import aligned_copy
 from optc.targets.tvm.compute.winograd import Winograd
 from optc.targets.tvm.engine import TvmEngine
 from optc.targets.tvm.filtering import SIZES, filtered, transforms
 from optc.targets.tvm.machine import host, named
-
-from .typed import aligned
 
 NARROW = named("x86-64-v3") if host().arch == "x86_64" else host()
 MODEL = """<ir_version: 10, opset_import: ["" : 17]>
@@ -46,7 +45,7 @@ def run(shape: tuple[int, int, int, int], outputs: int, pads: tuple[int, ...], f
     library = folder / artifact.program["library"]
     library.parent.mkdir(exist_ok=True)
     library.write_bytes(artifact.files[artifact.program["library"]])
-    engine = TvmEngine(library, artifact.program, {k: aligned(a) for k, a in artifact.weights.items()}, 2)
+    engine = TvmEngine(library, artifact.program, {k: aligned_copy(a) for k, a in artifact.weights.items()}, 2)
     feeds = {
         "x": rng.standard_normal(shape).astype(np.float32),
         "r": rng.standard_normal((n, outputs, oh, ow)).astype(np.float32),

@@ -13,6 +13,7 @@ from onnx import helper
 from optc.compiler import load
 from optc.targets.tvm import machine
 from optc.targets.tvm.build import build
+from optc.targets.tvm.compact import aligned_copy
 from optc.targets.tvm.engine import TvmEngine
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +43,7 @@ class Compiled:
         library = folder / artifact.program["library"]
         library.parent.mkdir(exist_ok=True)
         library.write_bytes(artifact.files[artifact.program["library"]])
-        self.engine = TvmEngine(library, artifact.program, {name: aligned(a) for name, a in artifact.weights.items()}, 1)
+        self.engine = TvmEngine(library, artifact.program, {name: aligned_copy(a) for name, a in artifact.weights.items()}, 1)
 
     def run(self, **feeds: Array) -> Array:
         """The first output."""
@@ -78,12 +79,3 @@ def element_type(dtype: Any) -> int:
 
 def _info(name: str, dtype: Any, shape: list[int | str] | None) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, element_type(dtype), shape)
-
-
-def aligned(array: Array) -> Array:
-    """A copy at an address that a bundle gives its weights."""
-    memory = np.empty(array.nbytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    held = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    held[...] = array
-    return held
