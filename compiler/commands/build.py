@@ -30,7 +30,6 @@ from optc.compiler.commands.common import (
     table,
 )
 from optc.compiler.diagnostics import UserError
-from optc.compiler.variants import text
 
 if TYPE_CHECKING:
     from optc.compiler.api import CompileResult, OptResult
@@ -149,6 +148,7 @@ def compile_(
     """Compile an ONNX model into a bundle of native code, checked against the model it came from."""
     from optc.compiler import api
     from optc.compiler.instrument import Progress
+    from optc.compiler.variants import text
 
     if cache_dir is not None:
         os.environ["OPTC_CACHE"] = str(cache_dir)

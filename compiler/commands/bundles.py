@@ -5,14 +5,15 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from optc.compiler.commands.common import Bundle, Json, Threads, emit, megabytes, table
 from optc.compiler.diagnostics import UserError, nearest
-from optc.compiler.numerics import Array
-from optc.compiler.variants import text
+
+if TYPE_CHECKING:
+    from optc.compiler.numerics import Array
 
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", help="An input as a .npy file.", metavar="NAME=FILE.npy", show_default=False)
@@ -82,6 +83,7 @@ def bench(
     """Measure programs side by side: latency in alternating blocks, with 95 % intervals of ratios; memory, load, processor."""
     from optc.compiler.cores import cores
     from optc.compiler.measure import bench as measuring
+    from optc.compiler.variants import text
 
     if profile:
         if len(models) != 1 or not models[0].is_dir():
@@ -160,6 +162,7 @@ def inspect(
 ) -> None:
     """Show what a bundle holds: inputs, outputs, passes, parts, files and what they weigh, contract, fallbacks."""
     from optc.compiler import bundle as bundles
+    from optc.compiler.variants import text
 
     manifest = bundles.read(bundle)
     if profile:
@@ -187,6 +190,7 @@ def inspect(
 
 def _profile(path: Path, sizes: Mapping[str, int], json: bool) -> None:
     from optc.compiler import runtime
+    from optc.compiler.variants import text
 
     loaded = runtime.load(path)
     feeds = runtime.random_feeds(loaded, sizes)
